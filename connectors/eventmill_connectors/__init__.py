@@ -1,0 +1,1 @@
+"""The outside: model providers, Kafka, the schema registry, prices. Knows nothing of steps or stages."""

@@ -1,0 +1,1 @@
+"""Kafka below the stage: transactions, offsets, administration."""

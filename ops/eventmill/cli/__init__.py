@@ -1,0 +1,1 @@
+"""The `eventmill` command: one file per command group."""

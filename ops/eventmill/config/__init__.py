@@ -1,0 +1,1 @@
+"""From pipeline.yaml to the values of eventmill_schemas.pipeline."""

@@ -1,0 +1,136 @@
+"""A pipeline as values: what the YAML file means once it is read, checked and its files are loaded. No I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+
+class Format(StrEnum):
+    """How the values of an input topic are encoded."""
+
+    AVRO = "avro"   # Confluent framing: 0x00, schema id, Avro
+    JSON = "json"
+
+
+class Order(StrEnum):
+    """KEY: at most one event per (input partition, key) at a time. NONE: no order."""
+
+    KEY = "key"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """One model of a route. `base_url` None: the provider's public address, or its usual environment variable."""
+
+    provider: str
+    model: str
+    base_url: str | None = None
+    timeout: timedelta = timedelta(seconds=120)   # for one attempt, from sending to the last byte
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt file: front matter and a Jinja template. `version` is declared, else a hash of the text."""
+
+    name: str
+    version: str
+    system: str
+    user: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteStep:
+    """One structured model call. `fields`: the result fields it fills; None: all that nobody else fills."""
+
+    name: str
+    route: str
+    prompt: Prompt
+    fields: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PythonStep:
+    """A user's function `module:function`, imported from the pipeline's folder."""
+
+    name: str
+    target: str
+
+
+StepSpec = CompleteStep | PythonStep
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSchema:
+    """The user's .avsc file: `avro` is the parsed JSON, `file` where it came from."""
+
+    avro: Mapping[str, Any]
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One consumer group. `inputs` are full topic names."""
+
+    name: str
+    inputs: tuple[str, ...]
+    format: Format
+    id_field: str | None          # None: topic/partition/offset is the event's id
+    tenant_field: str | None
+    when: str | None              # Jinja expression; false: the event is settled without a result
+    steps: tuple[StepSpec, ...]
+    result: ResultSchema
+    in_flight: int = 200          # events worked on at the same time, per replica: an upper bound of its calls
+    window: int | None = None     # events admitted and not settled; None: 8 x in_flight
+    window_bytes: int = 64 << 20
+    order: Order = Order.KEY
+    attempts: int = 3             # of one model call
+    call_deadline: timedelta = timedelta(seconds=300)   # all attempts of one call and the waits between them
+    topics: Mapping[str, str] = field(default_factory=dict)   # overrides: results, costs, dlq -> topic name
+    partitions: int | None = None   # of input and output topics that `apply` creates; None: the input's, else 8
+    upstream: bool = False        # an input is another stage's results topic (transactional)
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """Addresses. `client` holds further librdkafka settings (security)."""
+
+    bootstrap: str
+    registry: str
+    client: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceOverride:
+    """USD per million tokens, for a model that the price list does not know or that is billed otherwise."""
+
+    provider: str
+    model: str
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None   # None: as `input`
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One `pipeline.yaml`. `folder` is where its relative paths and python steps are found."""
+
+    name: str
+    folder: str
+    kafka: Kafka
+    stages: tuple[Stage, ...]
+    routes: Mapping[str, tuple[ModelRef, ...]]
+    prices: tuple[PriceOverride, ...] = ()
+    allow_unpriced: bool = False
+
+    def stage(self, name: str) -> Stage:
+        """Return the stage called `name`; KeyError where there is none."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)

@@ -1,0 +1,1 @@
+"""How events flow: Faust, lanes, window, ticks."""
