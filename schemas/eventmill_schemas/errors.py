@@ -3,6 +3,7 @@
 EventmillError
 ├── UsageError             the user's files, arguments or set-up are wrong: say so and exit 2
 │   ├── PipelineFileError  ... in a file: names file and line
+│   │   └── PipelineFileErrors  all that one reading found
 │   └── SetupError         ... outside: a topic is missing, has the wrong partitions, a schema is incompatible
 ├── EventError             this event can't be enriched: it becomes a dead letter, with the original bytes
 │   ├── Undecodable        the record's value is not what the input's format says
@@ -34,6 +35,7 @@ EventmillError
 Retryability of model calls is decided here and nowhere else: `is_retryable`.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -73,6 +75,18 @@ class PipelineFileError(UsageError):
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         return f"{place}: {super().__str__()}"
+
+
+class PipelineFileErrors(PipelineFileError):
+    """Every mistake that one reading of the pipeline's files found, one line each; never empty."""
+
+    def __init__(self, errors: Sequence[PipelineFileError]) -> None:
+        first = errors[0]
+        super().__init__(first.message, file=first.file, line=first.line, remedy=first.remedy)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
 
 
 class SetupError(UsageError):
