@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Prove from the outside that a stage settled every event once, in order, unchanged, and at the right cost.
+
+Reads the topics as any committed reader would, and the ledger of the model's server; nothing of eventmill is imported.
+Use it while the stage is at rest: what is written during the check may look lost or of no source.
+
+Exit status: 0 nothing is wrong, 1 something is, 2 the check could not be made.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from checking.evidence import FAULTS, Evidence, Expect, Fields, Rate, Record, Report, plain
+from checking.judge import EVERYTHING, judge
+from checking.reading import CannotCheckError, Registry, TopicContent, read_ledger, read_topic
+
+__all__ = ["CannotCheckError", "Expect", "Rate", "Report", "StageTopics", "check", "has_value", "quotes"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTopics:
+    """The topics of one stage. None: not looked at. `costs` may name those of more stages that share the ledger."""
+
+    inputs: Sequence[str]
+    results: str
+    costs: Sequence[str] = ()
+    dlq: str | None = None
+
+
+def check(
+    bootstrap: str,
+    registry: str,
+    stage: StageTopics,
+    *,
+    ledger_url: str | None = None,
+    ledger_since: int = 0,
+    prices: Mapping[str, Rate] | None = None,
+    expect: Expect = EVERYTHING,
+    client: Mapping[str, str] | None = None,
+    timeout: float = 60.0,
+) -> Report:
+    """Read everything about `stage` and judge it.
+
+    `registry`: address of the Confluent REST API, up to before `/schemas`. `ledger_since`: leaves out the ledger's
+    entries up to that sequence number. `client`: further librdkafka settings. `timeout`: seconds without news.
+    Raises CannotCheckError where something can't be read.
+    """
+    schemas = Registry(registry)
+    content: dict[str, TopicContent] = {}
+
+    def read(topics: Sequence[str]) -> list[Record]:
+        for topic in topics:
+            if topic not in content:
+                content[topic] = read_topic(bootstrap, topic, schemas, timeout, client)
+        return [record for topic in topics for record in content[topic].records]
+
+    evidence = Evidence(
+        inputs=read(stage.inputs),
+        results=read([stage.results]),
+        dead_letters=read([stage.dlq]) if stage.dlq else (),
+        costs=read(stage.costs) if stage.costs else None,
+        calls=read_ledger(ledger_url, ledger_since) if ledger_url else None,
+        partitions={topic: read.partitions for topic, read in content.items()},
+        open_transactions=[place for read in content.values() for place in read.open_transactions],
+    )
+    return judge(evidence, expect, prices)
+
+
+# -- Conditions and reply checks ---------------------------------------------------------------------------------------
+
+
+def has_value(name: str, value: str) -> Callable[[Fields], bool]:
+    """Make a condition for `Expect.takes`: the event's field `name` is `value`."""
+    return lambda fields: str(fields.get(name)) == value
+
+
+def quotes(*fields: str, into: str = "summary") -> Callable[[Fields, Fields], bool]:
+    """Make a check for servers that answer with the beginning of the text they were sent, as the stand-in does.
+
+    True where the words of the result's field `into` stand, one after the other, in one of the event's `fields`.
+    """
+
+    def answers(event: Fields, result: Fields) -> bool:
+        said = _words(result.get(into))
+        return any(said in _words(event.get(name)) for name in fields)
+
+    return answers
+
+
+def _words(text: object) -> str:
+    return " " + " ".join(re.findall(r"\w+", str(text or "").casefold())) + " "
+
+
+# -- The command line --------------------------------------------------------------------------------------------------
+
+
+def _price(text: str) -> tuple[str, Rate]:
+    model, _, rates = text.partition("=")
+    try:
+        amounts = [Decimal(rate) for rate in rates.split(",")]
+    except InvalidOperation:
+        amounts = []
+    if not model or len(amounts) not in (2, 3):
+        raise argparse.ArgumentTypeError(f"{text!r}: write MODEL=INPUT,OUTPUT[,CACHED] in USD per million tokens")
+    return model, Rate(*amounts)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not (name and found):
+        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=VALUE")
+    return name, value
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--kafka", default=os.environ.get("EVENTMILL_KAFKA", "127.0.0.1:9092"), help="bootstrap servers")
+    add("--registry", default=os.environ.get("EVENTMILL_REGISTRY", "http://127.0.0.1:8081"), help="its Confluent API")
+    add("--set", dest="client", type=_pair, action="append", default=[], help="further librdkafka setting NAME=VALUE")
+    add("--input", action="append", required=True, help="input topic; may be given again")
+    add("--results", required=True, help="results topic")
+    add("--costs", action="append", default=[], help="costs topic; again for others that share the ledger")
+    add("--dlq", help="dead letter topic")
+    add("--ledger", help="address of the model stand-in")
+    add("--ledger-since", type=int, default=0, help="leave out ledger entries up to this sequence number")
+    add("--price", type=_price, action="append", help="MODEL=INPUT,OUTPUT[,CACHED] in USD per million tokens")
+    add("--when", type=_pair, help="FIELD=VALUE: the stage takes only events with that value")
+    add("--skipped", type=int, default=0, help="how many events end without an outcome")
+    add("--expect-results", type=int)
+    add("--expect-dead-letters", type=int)
+    add("--quotes", help="input fields (a,b) of which one must hold the words of the result's `summary`")
+    add("--allow-repeated-calls", type=int, default=0)
+    add("--allow-unreported-calls", type=int, default=0)
+    add("--timeout", type=float, default=60.0, help="seconds without news from Kafka")
+    add("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _expect(options: argparse.Namespace) -> Expect:
+    return Expect(
+        takes=None if options.when is None else has_value(*options.when),
+        skipped=options.skipped,
+        results=options.expect_results,
+        dead_letters=options.expect_dead_letters,
+        answers=quotes(*options.quotes.split(",")) if options.quotes else None,
+        repeated_calls=options.allow_repeated_calls,
+        unreported_calls=options.allow_unreported_calls,
+    )
+
+
+def as_table(report: Report) -> str:
+    """Write the report for people: every number, then what is wrong and where."""
+    lines = [f"{name:24} {number:>12}" for name, number in report.counts.items()]
+    for name, amount in (("cost_total", report.cost_total), ("ledger_total", report.ledger_total)):
+        if amount is not None:
+            lines.append(f"{name:24} {plain(amount):>12} USD")
+    lines += [f"  dead letters {kind}: {number}" for kind, number in sorted(report.dead_letter_kinds.items())]
+    for name, number in report.faults.items():
+        lines += [f"WRONG {number} {FAULTS[name]}", *(f"      {place}" for place in report.samples[name])]
+    return "\n".join([*lines, "nothing is wrong" if report.clean else f"WRONG: {', '.join(report.faults)}"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = _arguments()
+    options = parser.parse_args(arguments)
+    if options.ledger and not options.costs:
+        parser.error("--ledger compares with cost records: name their topic with --costs")
+    try:
+        report = check(
+            options.kafka,
+            options.registry,
+            StageTopics(options.input, options.results, options.costs, options.dlq),
+            ledger_url=options.ledger,
+            ledger_since=options.ledger_since,
+            prices=dict(options.price) if options.price else None,
+            expect=_expect(options),
+            client=dict(options.client),
+            timeout=options.timeout,
+        )
+    except CannotCheckError as problem:
+        print(f"checker: {problem}", file=sys.stderr)
+        return 2
+    print(json.dumps(report.as_json(), indent=2) if options.json else as_table(report))
+    return 0 if report.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
