@@ -1,0 +1,75 @@
+"""Every metric of a worker, in one place: the names are part of the reference (docs/reference/metrics.md).
+
+Stage and pipeline are labels that the process adds to all of them; tenant is not a label, because its values are not
+bounded: costs per tenant are on the cost topic.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """The metrics of one worker process, on a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.events = Counter(
+            "eventmill_events", "Events settled, by how they ended.", ["stage", "outcome"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "eventmill_dead_letters", "Dead letters, by kind of error.", ["stage", "kind"], registry=registry
+        )
+        self.calls = Counter(
+            "eventmill_calls",
+            "Attempts of model calls, by outcome (ok, or the kind of error).",
+            ["stage", "provider", "model", "outcome"],
+            registry=registry,
+        )
+        self.call_seconds = Histogram(
+            "eventmill_call_seconds",
+            "Seconds from sending a request to its reply or failure.",
+            ["stage", "model"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "eventmill_tokens", "Billed tokens.", ["stage", "model", "direction"], registry=registry
+        )
+        self.cost = Counter("eventmill_cost_usd", "Priced cost in USD.", ["stage", "model"], registry=registry)
+        self.blocked = Counter(
+            "eventmill_blocked_seconds",
+            "Seconds spent at closed doors: at the lane door per replica, at the call door per event.",
+            ["door", "reason"],
+            registry=registry,
+        )
+        self.door_closed = Gauge(
+            "eventmill_door_closed", "1 while the lane door is closed for this reason.", ["reason"], registry=registry
+        )
+        self.running = Gauge("eventmill_in_flight", "Events being enriched now.", registry=registry)
+        self.unsettled = Gauge("eventmill_unsettled", "Events begun and not committed.", registry=registry)
+        self.window_events = Gauge("eventmill_window_events", "Events admitted and not settled.", registry=registry)
+        self.window_bytes = Gauge("eventmill_window_bytes", "Bytes of those events.", registry=registry)
+        self.partitions = Gauge("eventmill_partitions", "Input partitions assigned.", registry=registry)
+        self.ticks = Counter("eventmill_ticks", "Transactions, by how they ended.", ["outcome"], registry=registry)
+        self.tick_seconds = Histogram(
+            "eventmill_tick_seconds", "Seconds of one transaction.", buckets=_SECONDS, registry=registry
+        )
+        self.settle_seconds = Histogram(
+            "eventmill_settle_seconds",
+            "Seconds from an event's outcome to its commit.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.unstable_partitions = Gauge(
+            "eventmill_unstable_partitions",
+            "Partitions whose offsets a pending transaction has hidden for more than 60 s.",
+            registry=registry,
+        )
+        self.hung_calls = Counter(
+            "eventmill_hung_kafka_calls", "Kafka client calls abandoned at their deadline.", registry=registry
+        )
+        self.stale_batches = Counter(
+            "eventmill_stale_batches", "Fetched batches of an earlier assignment, dropped.", registry=registry
+        )
+        self.seeks = Counter("eventmill_seeks", "Seeks back to a lane's position after a gap.", registry=registry)

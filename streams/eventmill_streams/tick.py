@@ -1,0 +1,199 @@
+"""The tick: one Kafka transaction of a replica over all its lanes.
+
+What was finished since the last tick goes out with its costs, and for each lane its frontier and settled set. The call
+that sends the offsets also carries the fencing, so every tick sends the offsets of every lane it touches.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+import structlog
+
+from eventmill_connectors.kafka.offsets import Committed
+from eventmill_connectors.kafka.transaction import OffsetCommit, OutRecord, Rejected
+from eventmill_schemas.errors import OutcomeUnknown, RecordTooLarge, SetupError, StaleGeneration
+from eventmill_schemas.events import RawRecord
+from eventmill_streams.lane import Lane, Partition, State, Work
+from eventmill_streams.metrics import Metrics
+from eventmill_streams.session import Session
+from eventmill_streams.settled import SettledSet
+from eventmill_streams.settlement import End, Settlement
+from eventmill_streams.takeover import Takeover
+from eventmill_streams.window import Window
+
+INTERVAL = 0.05
+"""Seconds between two ticks: what a result waits at most before its transaction begins."""
+
+_MOST = 5_000
+"""Events of one transaction: keeps it far below its time-out."""
+
+_log = structlog.get_logger()
+
+Bury = Callable[[RawRecord, Settlement, RecordTooLarge], Settlement]
+
+
+class Ticker:
+    """Commits what is ready. `bury` makes the dead letter of an event whose records can't be stored."""
+
+    def __init__(self, window: Window[Settlement], takeover: Takeover, bury: Bury, metrics: Metrics) -> None:
+        self.session: Session | None = None
+        self.busy = asyncio.Lock()  # one user of the producer at a time
+        self.last_commit = time.monotonic()
+        self._window = window
+        self._takeover = takeover
+        self._bury = bury
+        self._metrics = metrics
+        self._wake = asyncio.Event()
+        self._early = max(64, min(_MOST, window.limits.unsettled // 4))
+
+    def wake(self) -> None:
+        """Say that something may be ready."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tick until cancelled: INTERVAL after the first event became ready, or earlier when many did."""
+        while True:
+            await self._wake.wait()
+            due = time.monotonic() + INTERVAL
+            while len(self._window.ready) < self._early and (left := due - time.monotonic()) > 0:
+                await asyncio.sleep(min(left, INTERVAL / 5))
+            self._wake.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit everything that is ready now, and frontiers that may move."""
+        async with self.busy:
+            while (session := self.session) is not None and not session.closed:
+                ready = self._window.ready
+                works, self._window.ready = ready[:_MOST], ready[_MOST:]
+                if not works and not _due(session):
+                    return
+                if not await self._commit(session, works):
+                    return
+
+    async def _commit(self, session: Session, works: Sequence[Work[Settlement]]) -> bool:
+        """Commit `works`; False: the session is over, they stay READY and are adopted if their partitions come back."""
+        pause = 0.05
+        while not session.closed:
+            if not works and not _due(session):
+                return True
+            began = time.monotonic()
+            batches = _by_lane(works, _due(session))
+            offsets = _offsets(batches)
+            try:
+                rejected = await self._takeover.producer.commit(_records(works), offsets, session.member)
+            except StaleGeneration as error:
+                _log.warning("results in hand can't be committed any more", reason=str(error), events=len(works))
+                self._metrics.ticks.labels(outcome=error.kind).inc()
+                session.closed = True
+                return False
+            except OutcomeUnknown as error:
+                _log.warning("a transaction's outcome is unknown; reading what is committed", reason=str(error))
+                self._metrics.ticks.labels(outcome=error.kind).inc()
+                self._takeover.check_hangs()
+                works = await self._resolve(session, works)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                continue
+            if rejected is not None:
+                self._metrics.ticks.labels(outcome="rejected").inc()
+                if not await self._reject(session, works, rejected):
+                    return False
+                works = [work for work in works if work.state == State.READY]
+                continue
+            self._metrics.ticks.labels(outcome="committed").inc()
+            self._metrics.tick_seconds.observe(time.monotonic() - began)
+            self._settle(batches, offsets, works)
+            return True
+        return False
+
+    async def _reject(self, session: Session, works: Sequence[Work[Settlement]], rejected: Rejected) -> bool:
+        """A record can't be stored: find its event, make that a dead letter, let the others through."""
+        if len(works) > 1 and rejected.index is None:
+            for work in works:  # one transaction each, in order
+                if not await self._commit(session, [work]):
+                    return False
+            return True
+        work = works[0] if len(works) == 1 else _owner(works, rejected.index or 0)
+        settlement = _outcome(work)
+        error = RecordTooLarge(f"Kafka refused the event's records ({rejected.reason})")
+        if settlement.end == End.DEAD_LETTER:
+            raise SetupError(
+                f"the dead letter of {work.record.source} can't be stored ({rejected.reason})",
+                remedy="Raise max.message.bytes of the dead letter topic above the input topic's, then start again",
+            )
+        work.outcome = self._bury(work.record, settlement, error)
+        return True
+
+    def _settle(
+        self,
+        batches: dict[Lane[Settlement], set[int]],
+        offsets: Sequence[OffsetCommit],
+        works: Iterable[Work[Settlement]],
+    ) -> None:
+        now = self.last_commit = time.monotonic()
+        for (lane, batch), commit in zip(batches.items(), offsets, strict=True):
+            lane.tracker.settle(batch, commit.offset)
+        for work in works:
+            self._metrics.settle_seconds.observe(now - _outcome(work).finished_at)
+        self._window.settle(works)
+
+    async def _resolve(self, session: Session, works: Sequence[Work[Settlement]]) -> list[Work[Settlement]]:
+        """End the transaction, read what is committed, settle what turned out committed; return the rest."""
+        truth: dict[Partition, SettledSet] = {}
+        lanes = {work.lane.partition for work in works} | {lane.partition for lane in _due(session)}
+
+        def found(partition: Partition, committed: Committed) -> None:
+            truth[partition] = SettledSet(*committed)
+
+        await self._takeover.open_producer(lambda: not session.closed)
+        await self._takeover.read(lanes, lambda: not session.closed, found)
+        if session.closed:
+            return list(works)
+        done = [work for work in works if truth[work.lane.partition].is_settled(work.offset)]
+        if done:
+            batches = _by_lane(done, ())
+            offsets = [OffsetCommit(*lane.partition, truth[lane.partition].frontier, "") for lane in batches]
+            self._settle(batches, offsets, done)
+        return [work for work in works if work.state == State.READY]
+
+
+def _due(session: Session) -> list[Lane[Settlement]]:
+    return [lane for lane in session.lanes.values() if lane.commit_due]
+
+
+def _by_lane(
+    works: Iterable[Work[Settlement]], due: Collection[Lane[Settlement]]
+) -> dict[Lane[Settlement], set[int]]:
+    batches: dict[Lane[Settlement], set[int]] = defaultdict(set)
+    for work in works:
+        batches[work.lane].add(work.offset)
+    for lane in due:
+        batches.setdefault(lane, set())
+    return dict(batches)
+
+
+def _offsets(batches: dict[Lane[Settlement], set[int]]) -> list[OffsetCommit]:
+    return [OffsetCommit(*lane.partition, *lane.tracker.proposal(batch)) for lane, batch in batches.items()]
+
+
+def _records(works: Iterable[Work[Settlement]]) -> list[OutRecord]:
+    return [record for work in works for record in _outcome(work).records]
+
+
+def _outcome(work: Work[Settlement]) -> Settlement:
+    if work.outcome is None:
+        raise RuntimeError(f"{work.record.source} is ready without an outcome")
+    return work.outcome
+
+
+def _owner(works: Iterable[Work[Settlement]], index: int) -> Work[Settlement]:
+    """Return the event that record `index` of the transaction belongs to."""
+    passed = 0
+    for work in works:
+        passed += len(_outcome(work).records)
+        if index < passed:
+            return work
+    raise IndexError(index)
