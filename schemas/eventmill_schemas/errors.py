@@ -30,6 +30,7 @@ EventmillError
 ├── DeliveryError          a transaction did not end as asked
 │   ├── StaleGeneration    the consumer group has moved on: drop the assignment
 │   └── OutcomeUnknown     it may or may not have committed: reopen, read, repeat what is missing
+├── StackFailed            a server of the local stack does not start, or does not end
 └── InvariantViolated      going on could lose or double an event: the process stops
 
 Retryability of model calls is decided here and nowhere else: `is_retryable`.
@@ -250,6 +251,12 @@ class OutcomeUnknown(DeliveryError):
     """The transaction may or may not have committed: open a new producer, read the offsets, repeat what is missing."""
 
     kind = "outcome_unknown"
+
+
+class StackFailed(EventmillError):
+    """A server of the local stack does not start, or does not end."""
+
+    kind = "stack_failed"
 
 
 class InvariantViolated(EventmillError):

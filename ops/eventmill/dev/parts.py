@@ -1,0 +1,64 @@
+"""The three servers of a stack, made from its folder and state."""
+
+from pathlib import Path
+
+from eventmill.dev import jars
+from eventmill.dev.account import unprivileged_account
+from eventmill.dev.folder import StackFolder
+from eventmill.dev.java import Java, find_java
+from eventmill.dev.kafka import Kafka
+from eventmill.dev.part import Part
+from eventmill.dev.postgres import Postgres, find_binaries, reachable_binaries, reachable_data
+from eventmill.dev.registry import Registry
+from eventmill.dev.state import State
+from eventmill_schemas.errors import UsageError
+
+# In the order of their start: the registry needs its database.
+KINDS: dict[str, type[Part]] = {"postgres": Postgres, "kafka": Kafka, "registry": Registry}
+
+
+def known(name: str) -> str:
+    """Return the name of a part. Raises UsageError if there is no such part."""
+    if name not in KINDS:
+        raise UsageError(f"There is no part '{name}' in the local stack", remedy=f"Its parts are {', '.join(KINDS)}")
+    return name
+
+
+def java_for(name: str, folder: StackFolder) -> Java:
+    """Return how a Java program of this stack is run. Raises SetupError if there is no JRE."""
+    return Java(find_java(), jars.archive_folder(jars.cache_folder(folder.path)), folder.temporary(name))
+
+
+def build(name: str, folder: StackFolder, state: State) -> Part:
+    """Return the part as the state describes it, its ports chosen. Raises SetupError if its programs are missing."""
+    if name == "postgres":
+        account = unprivileged_account()
+        data = state.postgres_data or str(reachable_data(folder.path, state.instance, account))
+        state.postgres_data = data
+        return Postgres(
+            data=Path(data),
+            binaries=reachable_binaries(find_binaries(), account),
+            marker=state.marker(name),
+            password=state.password,
+            port=state.ports["postgres"],
+            account=account,
+        )
+    java = java_for(name, folder)
+    if name == "kafka":
+        return Kafka(
+            folder=folder.path,
+            java=java,
+            marker=state.marker(name),
+            cluster_id=state.cluster_id,
+            port=state.ports["kafka"],
+            controller_port=state.ports["controller"],
+        )
+    return Registry(
+        folder=folder.path,
+        java=java,
+        marker=state.marker(name),
+        postgres_port=state.ports["postgres"],
+        password=state.password,
+        port=state.ports["registry"],
+        management_port=state.ports["management"],
+    )
