@@ -51,7 +51,10 @@ class Takeover:
                 wait = min(wait * 2, 5.0)
 
     async def read(
-        self, partitions: Collection[Partition], wanted: Callable[[], bool], found: Callable[[Partition, Committed], None]
+        self,
+        partitions: Collection[Partition],
+        wanted: Callable[[], bool],
+        found: Callable[[Partition, Committed], None],
     ) -> None:
         """Read what is committed; `found` is called for each partition as soon as its answer is stable.
 
@@ -77,7 +80,7 @@ class Takeover:
             self._metrics.unstable_partitions.set(0)
 
     def check_hangs(self) -> None:
-        """Raise InvariantViolated on the second hung client call within five minutes: each costs a thread and a client."""
+        """Raise InvariantViolated on the second hung client call within five minutes: each costs a thread, a client."""
         hung = self.producer.hung + self.offsets.hung
         if hung == self._hung_seen:
             return

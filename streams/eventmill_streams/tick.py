@@ -5,6 +5,7 @@ that sends the offsets also carries the fencing, so every tick sends the offsets
 """
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -46,20 +47,23 @@ class Ticker:
         self._bury = bury
         self._metrics = metrics
         self._wake = asyncio.Event()
+        self._many = asyncio.Event()
         self._early = max(64, min(_MOST, window.limits.unsettled // 4))
 
     def wake(self) -> None:
         """Say that something may be ready."""
         self._wake.set()
+        if len(self._window.ready) >= self._early:
+            self._many.set()
 
     async def run(self) -> None:
         """Tick until cancelled: INTERVAL after the first event became ready, or earlier when many did."""
         while True:
             await self._wake.wait()
-            due = time.monotonic() + INTERVAL
-            while len(self._window.ready) < self._early and (left := due - time.monotonic()) > 0:
-                await asyncio.sleep(min(left, INTERVAL / 5))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._many.wait(), INTERVAL)
             self._wake.clear()
+            self._many.clear()
             await self.flush()
 
     async def flush(self) -> None:
@@ -110,7 +114,7 @@ class Ticker:
         return False
 
     async def _reject(self, session: Session, works: Sequence[Work[Settlement]], rejected: Rejected) -> bool:
-        """A record can't be stored: find its event, make that a dead letter, let the others through."""
+        """Find the event whose record can't be stored, make it a dead letter, let the others through."""
         if len(works) > 1 and rejected.index is None:
             for work in works:  # one transaction each, in order
                 if not await self._commit(session, [work]):

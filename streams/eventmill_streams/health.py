@@ -1,0 +1,97 @@
+"""The worker's small HTTP port: /healthz (progress), /readyz (readiness), /metrics."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from eventmill_schemas.errors import SetupError
+from eventmill_streams.metrics import Metrics
+from eventmill_streams.replica import Replica
+
+STUCK_AFTER = 120.0
+"""Seconds in which finished events were not committed until the worker calls itself unhealthy; above every deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a replica says of itself. `problems` empty: healthy."""
+
+    ready: bool
+    partitions: int
+    in_flight: int
+    unsettled: int
+    doors_closed: tuple[str, ...]
+    seconds_since_commit: float
+    problems: tuple[str, ...]
+
+
+def health(replica: Replica) -> Health:
+    """Look at `replica`. A closed door is no problem of the worker: restarting it would help nobody."""
+    since = time.monotonic() - replica.ticker.last_commit
+    stuck = since > STUCK_AFTER and bool(replica.window.ready)
+    problems = ("finished events can't be committed",) if stuck else ()
+    window = replica.window
+    return Health(
+        ready=replica.ready,
+        partitions=len(window.lanes),
+        in_flight=window.running,
+        unsettled=window.unsettled,
+        doors_closed=replica.doors.closed,
+        seconds_since_commit=round(since, 3),
+        problems=problems,
+    )
+
+
+class HealthServer:
+    """Serves one worker's health on `host`:`port` (0: a free one; `address` says which)."""
+
+    def __init__(self, replica: Replica, metrics: Metrics, host: str, port: int) -> None:
+        self._replica = replica
+        self._metrics = metrics
+        self._host = host
+        self._port = port
+        self._runner: web.AppRunner | None = None
+        self.address: str | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises SetupError where the port is taken."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._serve_metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SetupError(
+                f"the worker's HTTP port {self._host}:{self._port} can't be used: {error.strerror}",
+                remedy="Choose another with --http-port, or 0 for a free one",
+            ) from error
+        host, port = self._runner.addresses[0][:2]
+        self.address = f"http://{host}:{port}"
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        state = health(self._replica)
+        return web.json_response(_shown(state), status=503 if state.problems else 200)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        state = health(self._replica)
+        return web.json_response(_shown(state), status=200 if state.ready else 503)
+
+    async def _serve_metrics(self, _: web.Request) -> web.Response:
+        body = generate_latest(self._metrics.registry)  # type: ignore[no-untyped-call]  # the library's
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _shown(state: Health) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in Health.__slots__}

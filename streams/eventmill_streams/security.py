@@ -1,0 +1,48 @@
+"""Kafka security settings, given once in librdkafka's names, as Faust wants them."""
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import faust
+
+from eventmill_schemas.errors import UsageError
+
+_SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+def credentials(client: Mapping[str, str]) -> Any:
+    """Return Faust's `broker_credentials` for librdkafka settings, None for plain text. Raises UsageError."""
+    protocol = client.get("security.protocol", "plaintext").upper()
+    if protocol == "PLAINTEXT":
+        return None
+    if protocol == "SSL":
+        return faust.SSLCredentials(_ssl_context(client))
+    if protocol not in ("SASL_PLAINTEXT", "SASL_SSL"):
+        raise UsageError(
+            f"kafka.client: security.protocol {protocol!r} is not known",
+            remedy="Use plaintext, ssl, sasl_plaintext or sasl_ssl",
+        )
+    mechanism = client.get("sasl.mechanism", client.get("sasl.mechanisms", "PLAIN")).upper()
+    if mechanism not in _SASL:
+        raise UsageError(
+            f"kafka.client: sasl.mechanism {mechanism!r} is not supported", remedy=f"Use {', '.join(_SASL)}"
+        )
+    return faust.SASLCredentials(
+        username=client.get("sasl.username"),
+        password=client.get("sasl.password"),
+        ssl_context=_ssl_context(client) if protocol == "SASL_SSL" else None,
+        mechanism=mechanism,
+    )
+
+
+def _ssl_context(client: Mapping[str, str]) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=client.get("ssl.ca.location"))
+        if "ssl.certificate.location" in client:
+            context.load_cert_chain(
+                client["ssl.certificate.location"], client.get("ssl.key.location"), client.get("ssl.key.password")
+            )
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"kafka.client: the TLS files can't be read: {error}") from error
+    return context

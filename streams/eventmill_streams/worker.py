@@ -1,0 +1,140 @@
+"""The life of one worker process: start, run until told to stop, drain, leave."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+import structlog
+
+from eventmill_connectors.kafka.group_metadata import check_format
+from eventmill_connectors.kafka.offsets import StableOffsets
+from eventmill_connectors.kafka.transaction import TransactionalProducer
+from eventmill_schemas.errors import EventmillError
+from eventmill_schemas.pipeline import Kafka
+from eventmill_streams.app import FetchPosition, Membership, connect, create_app
+from eventmill_streams.health import HealthServer
+from eventmill_streams.metrics import Metrics
+from eventmill_streams.replica import Processor, Replica
+from eventmill_streams.slot import Identity
+from eventmill_streams.takeover import Takeover
+from eventmill_streams.window import Limits
+
+_STOP_MARGIN = 15.0
+"""Seconds beyond the drain that leaving the group and closing clients may take; then the process exits anyway."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How this process runs; what it does is the pipeline's. `shutdown_timeout`: seconds that calls in flight get."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 0
+    shutdown_timeout: float = 30.0
+    membership: Membership = field(default_factory=Membership)
+
+
+class Worker:
+    """Runs one replica of a stage until a signal or a failure ends it."""
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        inputs: tuple[str, ...],
+        identity: Identity,
+        limits: Limits,
+        settings: WorkerSettings,
+        largest_record: int,
+    ) -> None:
+        self.metrics = Metrics()
+        self._kafka = kafka
+        self._inputs = inputs
+        self._identity = identity
+        self._limits = limits
+        self._settings = settings
+        self._largest_record = largest_record
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    async def run(self, processor: Processor, started: Callable[[str], None]) -> None:
+        """Work until SIGTERM or SIGINT; `started` is called with the health address once the port listens.
+
+        Raises what made going on impossible. A second signal ends the process at once.
+        """
+        check_format()
+        client = client_settings(self._kafka, self._largest_record)
+        producer = TransactionalProducer(client, self._identity.transactional_id)
+        offsets = StableOffsets(consumer_settings(self._kafka), self._identity.group)
+        app = create_app(self._kafka, self._identity, self._settings.membership, self._largest_record)
+        takeover = Takeover(producer, offsets, self.metrics)
+        replica = Replica(self._limits, processor, takeover, FetchPosition(app), self.metrics, self._fail)
+        connect(app, self._inputs, replica, self._identity, self._settings.shutdown_timeout)
+        server = HealthServer(replica, self.metrics, self._settings.http_host, self._settings.http_port)
+        self._handle_signals()
+        await server.start()
+        try:
+            started(server.address or "")
+            replica.begin()
+            await self._run_app(app)
+        finally:
+            replica.stop()
+            producer.close()
+            offsets.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.stop(), 2)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _run_app(self, app: faust.App) -> None:
+        watch = asyncio.create_task(self._watch(app))
+        try:
+            await app.start()
+            await self._stopping.wait()
+            limit = self._settings.shutdown_timeout + _STOP_MARGIN
+            try:
+                await asyncio.wait_for(app.stop(), limit)
+            except TimeoutError:
+                _log.error("leaving the group took too long; exiting without it", seconds=limit)
+        finally:
+            watch.cancel()
+
+    async def _watch(self, app: faust.App) -> None:
+        """Notice when Faust ends by itself: a crashed service stops the app without telling anybody."""
+        await app.wait_until_stopped()
+        if not self._stopping.is_set():
+            ended = EventmillError("the consumer stopped by itself")
+            self._fail(app.crash_reason or ended)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+            _log.error("stopping: going on is not possible", reason=str(error), kind=getattr(error, "kind", "bug"))
+        self._stopping.set()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: int) -> None:
+        if self._stopping.is_set():
+            _log.warning("second signal: exiting at once; what was not committed is repeated by the next owner")
+            os._exit(128 + number)
+        _log.info("stopping", signal=signal.Signals(number).name, drain_seconds=self._settings.shutdown_timeout)
+        self._stopping.set()
+
+
+def consumer_settings(kafka: Kafka) -> dict[str, Any]:
+    """Return librdkafka settings of clients that only read."""
+    return {**kafka.client, "bootstrap.servers": kafka.bootstrap}
+
+
+def client_settings(kafka: Kafka, largest_record: int) -> dict[str, Any]:
+    """Return librdkafka settings of producers. The client's own size limit is above every topic's, so that one decides."""
+    return {**consumer_settings(kafka), "message.max.bytes": max(1_000_000, 2 * largest_record)}
