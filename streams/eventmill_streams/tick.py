@@ -67,15 +67,20 @@ class Ticker:
             await self.flush()
 
     async def flush(self) -> None:
-        """Commit everything that is ready now, and frontiers that may move."""
+        """Commit everything that is ready now, and frontiers that may move.
+
+        What becomes ready meanwhile waits for the next tick: transactions of a few events each would cost a core.
+        """
         async with self.busy:
-            while (session := self.session) is not None and not session.closed:
-                ready = self._window.ready
-                works, self._window.ready = ready[:_MOST], ready[_MOST:]
-                if not works and not _due(session):
+            session = self.session
+            if session is None or session.closed:
+                return
+            ready, self._window.ready = self._window.ready, []
+            for start in range(0, max(1, len(ready)), _MOST):
+                if not await self._commit(session, ready[start : start + _MOST]):
                     return
-                if not await self._commit(session, works):
-                    return
+            if self._window.ready:
+                self.wake()
 
     async def _commit(self, session: Session, works: Sequence[Work[Settlement]]) -> bool:
         """Commit `works`; False: the session is over, they stay READY and are adopted if their partitions come back."""
