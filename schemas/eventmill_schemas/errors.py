@@ -83,7 +83,7 @@ class PipelineFileErrors(PipelineFileError):
 
     def __init__(self, errors: Sequence[PipelineFileError]) -> None:
         first = errors[0]
-        super().__init__(first.message, file=first.file, line=first.line, remedy=first.remedy)
+        super().__init__(first.message, file=first.file, line=first.line)   # each has its own remedy
         self.errors = tuple(errors)
 
     def __str__(self) -> str:

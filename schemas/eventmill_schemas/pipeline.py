@@ -98,11 +98,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """Addresses. `client` holds further librdkafka settings (security)."""
+    """Addresses. `client` holds further librdkafka settings (security). What may hold a password is not in the repr."""
 
     bootstrap: str
-    registry: str
-    client: Mapping[str, str] = field(default_factory=dict)
+    registry: str = field(repr=False)   # https://user:password@host
+    client: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
