@@ -1,1 +1,75 @@
-"""The `eventmill` command: one file per command group."""
+"""The `eventmill` command: one file per command group, imported when it is used."""
+
+import sys
+import traceback
+from importlib.metadata import version as installed_version
+from typing import Annotated, Any, ClassVar
+
+import typer
+
+from eventmill.cli.lazy import Lazy, LazyGroup
+from eventmill.cli.output import FAILED, say, show, show_error, show_json
+from eventmill_schemas.errors import EventmillError
+
+
+class _Commands(LazyGroup):
+    # A command is one line here, and a module with `app = command_app(...)`.
+    lazy: ClassVar = {
+        "dev": Lazy("eventmill.cli.dev", "Run Kafka, a schema registry and Postgres on this machine."),
+    }
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; show what it raises as one message, and exit 1, or 2 if the user's input is wrong."""
+        try:
+            return super().invoke(ctx)
+        except EventmillError as error:
+            _trace_if_asked(ctx)
+            raise typer.Exit(show_error(error)) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _trace_if_asked(ctx)
+            place = f"{error.filename}: " if error.filename else ""
+            say(f"error: {place}{error.strerror or error}")
+            raise typer.Exit(FAILED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="eventmill",
+    help="Enrich Kafka events with LLM calls: exactly once, in order per key, with the cost of every event on a topic.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong use (arguments, files, set-up), 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="EVENTMILL_DEBUG", help="Show where an error arose.")
+    ] = False,
+) -> None:
+    # Read where an error is shown.
+    del debug
+
+
+@app.command()
+def version(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print the version."""
+    number = installed_version("eventmill")
+    if json:
+        show_json({"eventmill": number, "python": ".".join(map(str, sys.version_info[:3]))})
+    else:
+        show(f"eventmill {number}")
+
+
+def main() -> None:
+    """Run the command line of this process; never returns."""
+    app(prog_name="eventmill")
+
+
+def _trace_if_asked(ctx: Any) -> None:
+    if ctx.params.get("debug"):
+        traceback.print_exc()

@@ -1,16 +1,20 @@
 """The files of one local stack: state, lock, logs, and what the servers keep."""
 
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from eventmill.dev.lock import exclusive
 from eventmill.dev.postgres import SHARED
 from eventmill.dev.state import State, new_state, read_state, write_state
 from eventmill_schemas.errors import SetupError
 
+_FOLLOW_SECONDS = 0.2
 _CONTENT = ("kafka", "postgres", "registry", "logs", "tmp")
 
 
@@ -40,6 +44,22 @@ class StackFolder:
         except FileNotFoundError:
             return []
         return text.splitlines()[-lines:] if lines else []
+
+    def follow(self, part: str) -> Iterator[str]:
+        """Yield the lines that are added to a part's log, also to the one that takes its place. Never ends."""
+        place, at_end = self.log(part), True
+        while True:
+            try:
+                source = place.open(errors="replace")
+            except FileNotFoundError:
+                at_end = False
+                time.sleep(_FOLLOW_SECONDS)
+                continue
+            with source:
+                if at_end:
+                    source.seek(0, os.SEEK_END)
+                yield from _lines_until_replaced(source, place)
+            at_end = False
 
     def load(self) -> State | None:
         """Return the kept state, None if no stack was ever started here."""
@@ -86,3 +106,18 @@ class StackFolder:
         self.save(fresh)
         (self.path / "logs").mkdir()
         return fresh
+
+
+def _lines_until_replaced(source: IO[str], place: Path) -> Iterator[str]:
+    pending = ""
+    while True:
+        # Asked before reading: what was written before the replacement is still read.
+        replaced = not place.exists() or not os.path.samestat(os.fstat(source.fileno()), place.stat())
+        while chunk := source.readline():
+            pending += chunk
+            if pending.endswith("\n"):
+                yield pending[:-1]
+                pending = ""
+        if replaced:
+            return
+        time.sleep(_FOLLOW_SECONDS)

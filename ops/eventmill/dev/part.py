@@ -14,11 +14,11 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Command:
-    """How a server is started. `environment` is all that it gets."""
+    """How a program is run. `environment` is all that it gets; `folder` None: where we are; `account` None: as us."""
 
     argv: Sequence[str]
     environment: Mapping[str, str]
-    folder: Path
+    folder: Path | None = None
     account: Account | None = None
 
 

@@ -72,6 +72,13 @@ def run(command: Command, *, timeout: float | None = None) -> subprocess.Complet
     )
 
 
+def run_attached(command: Command) -> int:
+    """Run a program on our own terminal, input and output and return its exit code."""
+    return subprocess.run(  # noqa: S603  # the parts' own command lines
+        command.argv, cwd=command.folder, env=dict(command.environment), check=False
+    ).returncode
+
+
 def find(marker: str, record: ProcessRecord | None) -> psutil.Process | None:
     """Return the living process that was started with this marker, None if there is none.
 
