@@ -30,7 +30,7 @@ def open_sets(draw: st.DrawFn) -> tuple[int, list[int], int]:
 @given(open_sets())
 @settings(max_examples=300, deadline=None)
 def test_metadata_round_trip_fits_kafkas_limit(case: tuple[int, list[int], int]) -> None:
-    """Whatever is open within the span is read back exactly, also with librdkafka's NUL, and fits the broker's limit."""
+    """Whatever is open within the span is read back exactly, also with librdkafka's NUL, and fits the limit."""
     frontier, offsets, end = case
     text = encode(frontier, offsets, end)
     assert len(text) < MAX_METADATA
@@ -153,7 +153,7 @@ def commit(broker: Broker, settled: SettledSet, work: list[int]) -> bool:
 
 @pytest.mark.parametrize("block", range(6))
 def test_random_histories_lose_and_double_nothing(block: int) -> None:
-    """500 histories of commits, aborts, crashes, redelivery, holes and retention: every record is put out exactly once."""
+    """500 histories of commits, aborts, crashes, redelivery, holes and retention: each record is put out once."""
     for seed in range(block * 500, block * 500 + 500):
         rng = random.Random(seed)
         size = rng.randrange(1, 300)
