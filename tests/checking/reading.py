@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from checking.evidence import Call, Fields, Record
 
 BATCH = 1000
-POLL = 0.5            # seconds
+POLL = 0.1            # seconds that one call waits for a full batch
 HTTP_TIMEOUT = 15.0   # seconds
 FRAME = 5             # Confluent framing: a zero byte and the schema id as a big-endian int32
 
@@ -101,6 +101,7 @@ def read_topic(
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,   # the broker holds back "there is no more" for that long
             "allow.auto.create.topics": False,
             "logger": None,
         }
