@@ -25,6 +25,7 @@ class Usage:
     output_tokens: int
     cache_read_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0   # stored by the provider for later reads; some charge more for them than for input
 
 
 class Finish(StrEnum):
