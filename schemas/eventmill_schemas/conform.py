@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eventmill_schemas.avro_scalars import LOGICAL, PRIMITIVE, Check, Misfit, checked_text, decimal, fixed, wrong
-from eventmill_schemas.avro_types import AvroType, Names, definition, kind, logical, named_types
+from eventmill_schemas.avro_types import AvroType, Names, definition, kind, logical, named_types, without_null
 from eventmill_schemas.errors import UnstorableResult
 from eventmill_schemas.events import Fields
 
@@ -17,10 +17,10 @@ from eventmill_schemas.events import Fields
 def conformer(avro: Mapping[str, Any]) -> Callable[[Fields], dict[str, Any]]:
     """Return the function that fits fields to the record schema `avro`.
 
-    It returns new fields, ready for fastavro: text is storable, decimals are their unscaled bytes, a missing field that
-    has a default is left to fastavro. It raises UnstorableResult, naming the field, for a value that the schema has no
-    place for: an unknown field, a missing one without default, a wrong type, a number or decimal out of range, a float
-    for an integer, a timestamp without zone.
+    It returns new fields, ready for fastavro: text is storable, decimals are their unscaled bytes; a missing field is
+    left to fastavro where it has a default or may be null. It raises UnstorableResult, naming the field, for a value
+    that the schema has no place for: an unknown field, a missing one, a wrong type, a number or decimal out of range, a
+    float for an integer, a timestamp without zone.
     """
     check = _Builder(named_types(avro)).check(avro)
 
@@ -102,7 +102,9 @@ class _Builder:
             return fitted
 
         self._records[id(avro)] = record   # before its fields are built: a record may contain itself
-        checks += [(field["name"], self.check(field["type"]), "default" in field) for field in avro["fields"]]
+        for field in avro["fields"]:
+            optional = "default" in field or without_null(field["type"])[1]
+            checks.append((field["name"], self.check(field["type"]), optional))
         return record
 
     def _union(self, branches: list[Any]) -> Check:
