@@ -1,0 +1,72 @@
+# `make help` lists what there is. Every target makes the environment first, if it is not there or out of date.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+SHELL := bash
+
+PYTHON := .venv/bin/python
+EVENTMILL := .venv/bin/eventmill
+# More arguments for the command of a target, and the file to accept: make test ARGS='-k budget'; make accept DATA=mails.jsonl
+ARGS ?=
+DATA ?=
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Make the environment in .venv from requirements.lock
+	@scripts/setup
+
+.PHONY: lock
+lock: ## Resolve the dependencies of pyproject.toml anew into requirements.lock
+	scripts/uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+		--extra stack --extra test --extra dev --upgrade --quiet pyproject.toml -o requirements.lock
+
+.PHONY: fmt
+fmt: setup ## Repair what ruff can repair, the order of imports for one
+	$(PYTHON) -m ruff check --fix .
+
+.PHONY: lint
+lint: setup ## Check the style
+	$(PYTHON) -m ruff check .
+
+.PHONY: types
+types: setup ## Check the types
+	$(PYTHON) -m mypy
+
+.PHONY: imports
+imports: setup ## Check that imports go one way
+	.venv/bin/lint-imports
+
+.PHONY: test
+test: lint types imports ## Check everything, then run all tests, the local stack around those that need it
+	$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: up
+up: setup ## Start the local stack
+	$(EVENTMILL) dev up $(ARGS)
+
+.PHONY: down
+down: setup ## Stop the local stack
+	$(EVENTMILL) dev down $(ARGS)
+
+.PHONY: demo
+demo: setup ## Show eventmill at work, from nothing to results
+	$(EVENTMILL) demo $(ARGS)
+
+.PHONY: bench
+bench: setup ## Measure throughput, latency and cost per event
+	$(EVENTMILL) bench $(ARGS)
+
+.PHONY: chaos
+chaos: setup ## Kill brokers, workers and connections at random and count what was lost or doubled
+	$(PYTHON) -m pytest tests/chaos $(ARGS)
+
+.PHONY: sabotage
+sabotage: setup ## Break the code on purpose and see that a test notices
+	$(PYTHON) tests/sabotage/run.py $(ARGS)
+
+.PHONY: accept
+accept: setup ## Run the acceptance test on your own events: make accept DATA=events.jsonl
+	@test -n '$(DATA)' || { echo 'error: name the events: make accept DATA=events.jsonl' >&2; exit 2; }
+	$(PYTHON) -m pytest tests/acceptance --data '$(DATA)' $(ARGS)
