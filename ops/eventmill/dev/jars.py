@@ -17,14 +17,14 @@ from eventmill_schemas.errors import SetupError, StackFailed
 _STAMP = "complete.json"
 
 
-def cache_folder(project: Path, environment: Mapping[str, str] | None = None) -> Path:
+def cache_folder(project: Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
     """Return the folder for what can be fetched again, made if needed.
 
     $XDG_CACHE_HOME/eventmill, else ~/.cache/eventmill; where neither can be written (no home folder, a read-only one),
-    `.eventmill/cache` in the project folder.
+    `.eventmill/cache` in the project folder, which is the current one unless given.
     """
     environment = os.environ if environment is None else environment
-    candidates = [project / ".eventmill" / "cache"]
+    candidates = [(project or Path.cwd()) / ".eventmill" / "cache"]
     if environment.get("HOME"):
         candidates.insert(0, Path(environment["HOME"]) / ".cache" / "eventmill")
     if environment.get("XDG_CACHE_HOME"):

@@ -26,7 +26,7 @@ def known(name: str) -> str:
 
 def java_for(name: str, folder: StackFolder) -> Java:
     """Return how a Java program of this stack is run. Raises SetupError if there is no JRE."""
-    return Java(find_java(), jars.archive_folder(jars.cache_folder(folder.path)), folder.temporary(name))
+    return Java(find_java(), jars.archive_folder(jars.cache_folder()), folder.temporary(name))
 
 
 def build(name: str, folder: StackFolder, state: State) -> Part:

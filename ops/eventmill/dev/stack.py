@@ -129,11 +129,11 @@ class Stack:
         """
         with self._folder.locked():
             self._folder.temporary("tools").mkdir(parents=True, exist_ok=True)
-        jars.ensure(jars.cache_folder(self._folder.path), lambda _: None)
+        jars.ensure(jars.cache_folder(), lambda _: None)
         return kafka_tool(name, arguments, java=java_for("tools", self._folder), bootstrap=bootstrap)
 
     def _start(self, supervisor: Supervisor, names: Sequence[str]) -> Addresses:
-        jars.ensure(jars.cache_folder(self._folder.path), supervisor.report)
+        jars.ensure(jars.cache_folder(), supervisor.report)
         supervisor.start(names)
         return _addresses(supervisor.state)
 
