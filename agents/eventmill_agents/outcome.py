@@ -9,7 +9,7 @@ from eventmill_schemas.events import Fields
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The event needs no result (`when` was false, or a step said so). It is settled and counted, nothing is published."""
+    """The event needs no result: `when` was false, or a step said so. It is settled and counted, not published."""
 
     reason: str = "when"
 

@@ -16,9 +16,11 @@ from eventmill_schemas.pipeline import ModelRef
 
 
 class ChatModels(Protocol):
-    """The chat models of all routes: one attempt each. Called by the call loop, hundreds at a time, from one event loop."""
+    """The chat models of all routes, one attempt at a time. Hundreds are in flight on one event loop."""
 
-    async def complete(self, model: ModelRef, request: ChatRequest, timeout: float) -> ChatReply:
+    async def complete(
+        self, model: ModelRef, request: ChatRequest, timeout: float   # noqa: ASYNC109 - it also bounds the socket's waits
+    ) -> ChatReply:
         """Send `request` once and return what came back, whatever its finish.
 
         Guarantees: returns or raises within `timeout` seconds; never retries; may be cancelled at any await.
@@ -52,7 +54,7 @@ class Gate(Protocol):
 
 
 class Ports(Protocol):
-    """What a step may call for one event: model calls with retries, validation, cost and, later, the journal."""
+    """What a step may call for one event: model calls with retries, validation and cost."""
 
     async def complete(
         self,
@@ -66,13 +68,17 @@ class Ports(Protocol):
     ) -> Mapping[str, Any]:
         """Ask the models of `route` in turn and return the answer, validated against the JSON Schema `schema`.
 
-        Every attempt becomes a cost event of this event, whatever it ends in.
-        Raises: EventError (RequestRefused, InvalidReply, TruncatedReply, RefusedReply, CallFailed).
+        `prompt` is what asks, as name@version, for cost events and the result. Nothing is fenced here: `system` and
+        `user` are sent as they are. Every attempt becomes a cost event of this event, whatever it ends in. Calls of
+        one event are made one after the other. The same request is asked once per event and step: repeated, it gives
+        the same answer, or the same error, and costs nothing (to ask again, ask differently: another word, another
+        `seed` in `parameters`). Raises: RequestRefused, InvalidReply, TruncatedReply, RefusedReply, CallFailed (this
+        event can't be answered); UsageError (there is no such route, or `schema` is no JSON Schema).
         """
 
 
 class Step(Protocol):
-    """What a stage does to one event. Values in, values out; raises only the error tree; may be cancelled at any await."""
+    """What a stage does to one event. Values in, values out; raises EventErrors; may be cancelled at any await."""
 
     @property
     def name(self) -> str:

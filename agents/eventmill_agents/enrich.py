@@ -1,0 +1,164 @@
+"""What a stage does to one event: condition, steps in order, computed fields, completeness."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from eventmill_agents.calls import Calls, StageCalls, utc_now
+from eventmill_agents.condition import Expression
+from eventmill_agents.names import Known
+from eventmill_agents.outcome import DeadLetter, Outcome, Provenance, Result, Skip
+from eventmill_agents.ports import ChatModels, Gate, Prices, Step
+from eventmill_agents.scope import EVENT, META, META_FIELDS, RESULT, scope_of
+from eventmill_agents.steps.complete import Complete
+from eventmill_agents.steps.python import Python, StepFunction
+from eventmill_schemas.errors import EventError, UnstorableResult, UsageError
+from eventmill_schemas.events import Event, Fields
+from eventmill_schemas.pipeline import CompleteStep, Pipeline, Stage
+from eventmill_schemas.result_schema import answer_fields, computed_fields
+
+_BEFORE: Final[Known] = {EVENT: None, META: META_FIELDS}   # what there is to speak of before the first step
+_NO_FIELDS: Final[Fields] = {}
+_NO_MODEL: Final = Provenance()
+_NOT_WHEN: Final = Outcome(Skip("when"))
+
+
+class Enricher:
+    """Enriches the events of one stage. Built once per worker; used for hundreds of events at the same time.
+
+    `functions`: the stage's python steps by target (see `load_functions`). `now` tells the time in UTC. Raises
+    UsageError for everything that can be told without an event: expressions, templates, routes, fields that nobody
+    can fill.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        stage: Stage,
+        models: ChatModels,
+        prices: Prices,
+        functions: Mapping[str, StepFunction],
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        avro, answers = stage.result.avro, answer_fields(stage.result.avro)
+        when = _label(stage, "`when`")
+        self._when = None if stage.when is None else Expression(stage.when, label=when, names=_BEFORE)
+        self._steps = _steps(pipeline, stage, functions)
+        computed = computed_fields(avro)
+        after = {**_BEFORE, RESULT: (*answers, *computed)}
+        self._computed = tuple(
+            (name, Expression(text, label=_label(stage, f"`from` of field {name!r}"), names=after))
+            for name, text in computed.items()
+        )
+        with_default = {field["name"] for field in avro["fields"] if "default" in field}
+        self._required = tuple(name for name in answers if name not in with_default)
+        self._calls = StageCalls(
+            pipeline=pipeline.name,
+            stage=stage.name,
+            routes=pipeline.routes,
+            attempts=stage.attempts,
+            deadline=stage.call_deadline.total_seconds(),
+            models=models,
+            prices=prices,
+            now=now,
+        )
+        if self._required and not self._steps:
+            raise UsageError(
+                f"stage {stage.name!r} has no step that fills the field {self._required[0]!r}",
+                remedy='Add a step, or give the field a `"from"` or a default',
+            )
+
+    def enrich_now(self, event: Event) -> Outcome | None:
+        """Enrich without waiting what needs no step: stages without steps, and events that `when` leaves out.
+
+        None: `enrich` must do it. Raises nothing that an event can cause.
+        """
+        try:
+            scope = scope_of(event)
+            if self._when is not None and not self._when.test(scope):
+                return _NOT_WHEN
+            return None if self._steps else Outcome(Result(self._completed({}, scope), _NO_MODEL))
+        except EventError as error:
+            return Outcome(DeadLetter(error))
+
+    async def enrich(self, event: Event, gate: Gate) -> Outcome:
+        """Enrich one event: how it ended, and what every attempt at a model cost on the way.
+
+        Guarantees for the same event and the same replies: the same fields, call ids and cost ids. May be cancelled
+        at any await; then nothing of it goes on. Raises nothing that an event can cause: those failures are dead
+        letters. What is raised is a defect of eventmill or of its surroundings, and no event's fault.
+        """
+        at_once = self.enrich_now(event)
+        if at_once is not None:
+            return at_once
+        calls = Calls(self._calls, event, gate)
+        fields = _NO_FIELDS
+        step = None
+        try:
+            for step in self._steps:
+                added = await step.run(event, fields, calls.port(step.name))
+                if isinstance(added, DeadLetter | Skip):
+                    return Outcome(added, tuple(calls.costs))
+                fields = {**fields, **added}
+            step = None
+            end: Result | DeadLetter = Result(self._completed(fields, scope_of(event, fields)), calls.provenance)
+        except EventError as error:
+            end = DeadLetter(error, step.name if step else None)
+        return Outcome(end, tuple(calls.costs))
+
+    def _completed(self, fields: Fields, scope: dict[str, Any]) -> Fields:
+        """Add the computed fields, in the schema's order; each sees those before it as `result`."""
+        if self._computed:
+            result = dict(fields)
+            scope[RESULT] = result
+            for name, expression in self._computed:
+                result[name] = expression.evaluate(scope)
+            fields = result
+        for name in self._required:
+            if name not in fields:
+                raise UnstorableResult(
+                    f"no step has filled the field {name!r}", remedy="Return it from a step, or give it a default"
+                )
+        return fields
+
+
+def _steps(pipeline: Pipeline, stage: Stage, functions: Mapping[str, StepFunction]) -> tuple[Step, ...]:
+    answers = answer_fields(stage.result.avro)
+    asking = [step for step in stage.steps if isinstance(step, CompleteStep)]
+    rest = _left_over(stage, asking, answers)
+    steps: list[Step] = []
+    for spec in stage.steps:
+        if isinstance(spec, CompleteStep):
+            if not pipeline.routes.get(spec.route):
+                raise UsageError(
+                    f"{_label(stage, f'step {spec.name!r}')} asks route {spec.route!r}, which does not exist",
+                    remedy=f"Routes: {', '.join(pipeline.routes) or 'none'}",
+                )
+            fields = rest if spec.fields is None else spec.fields
+            steps.append(Complete(spec, stage.result, fields, names={**_BEFORE, RESULT: answers}))
+        elif spec.target not in functions:
+            raise UsageError(f"{_label(stage, f'step {spec.name!r}')} needs {spec.target!r}, which is not loaded")
+        else:
+            steps.append(Python(spec, functions[spec.target], answers, pipeline.folder))
+    return tuple(steps)
+
+
+def _left_over(stage: Stage, asking: list[CompleteStep], answers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the fields of the step that names none: those that no other model call fills."""
+    if sum(step.fields is None for step in asking) > 1:
+        raise UsageError(
+            f"stage {stage.name!r} has more than one `complete` step without `fields`",
+            remedy="Say with `fields` which step fills which fields of the result",
+        )
+    named = {name for step in asking for name in step.fields or ()}
+    if strangers := sorted(named.difference(answers)):
+        raise UsageError(
+            f"stage {stage.name!r}: a `complete` step names the field {strangers[0]!r}, which no step fills",
+            remedy=f"Fields for steps: {', '.join(answers) or 'none'}",
+        )
+    return tuple(name for name in answers if name not in named)
+
+
+def _label(stage: Stage, part: str) -> str:
+    return f"stage {stage.name!r}, {part}"
