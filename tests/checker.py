@@ -25,12 +25,13 @@ __all__ = ["CannotCheckError", "Expect", "Rate", "Report", "StageTopics", "check
 
 @dataclass(frozen=True, slots=True)
 class StageTopics:
-    """The topics of one stage. None: not looked at. `costs` may name those of more stages that share the ledger."""
+    """The topics of one stage. None: not looked at. `other_costs`: those of other stages that use the same ledger."""
 
     inputs: Sequence[str]
     results: str
-    costs: Sequence[str] = ()
+    costs: str | None = None
     dlq: str | None = None
+    other_costs: Sequence[str] = ()
 
 
 def check(
@@ -64,7 +65,8 @@ def check(
         inputs=read(stage.inputs),
         results=read([stage.results]),
         dead_letters=read([stage.dlq]) if stage.dlq else (),
-        costs=read(stage.costs) if stage.costs else None,
+        costs=read([stage.costs]) if stage.costs else None,
+        other_costs=read(stage.other_costs),
         calls=read_ledger(ledger_url, ledger_since) if ledger_url else None,
         partitions={topic: read.partitions for topic, read in content.items()},
         open_transactions=[place for read in content.values() for place in read.open_transactions],
@@ -126,8 +128,9 @@ def _arguments() -> argparse.ArgumentParser:
     add("--set", dest="client", type=_pair, action="append", default=[], help="further librdkafka setting NAME=VALUE")
     add("--input", action="append", required=True, help="input topic; may be given again")
     add("--results", required=True, help="results topic")
-    add("--costs", action="append", default=[], help="costs topic; again for others that share the ledger")
+    add("--costs", help="costs topic")
     add("--dlq", help="dead letter topic")
+    add("--other-costs", action="append", default=[], help="costs topic of another stage that uses the same ledger")
     add("--ledger", help="address of the model stand-in")
     add("--ledger-since", type=int, default=0, help="leave out ledger entries up to this sequence number")
     add("--price", type=_price, action="append", help="MODEL=INPUT,OUTPUT[,CACHED] in USD per million tokens")
@@ -171,13 +174,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = _arguments()
     options = parser.parse_args(arguments)
-    if options.ledger and not options.costs:
-        parser.error("--ledger compares with cost records: name their topic with --costs")
+    if (options.ledger or options.other_costs) and not options.costs:
+        parser.error("--ledger and --other-costs go with --costs, the stage's own costs topic")
     try:
         report = check(
             options.kafka,
             options.registry,
-            StageTopics(options.input, options.results, options.costs, options.dlq),
+            StageTopics(options.input, options.results, options.costs, options.dlq, options.other_costs),
             ledger_url=options.ledger,
             ledger_since=options.ledger_since,
             prices=dict(options.price) if options.price else None,

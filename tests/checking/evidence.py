@@ -26,6 +26,7 @@ FAULTS = {
     "unreadable": "output records that can't be decoded, or don't say where they come from",
     "duplicate_costs": "cost records beyond the first of one cost_id",
     "mispriced": "cost records whose amount is not tokens x price",
+    "outcome_costs": "results and dead letters whose cost is not the sum of their event's cost records",
     "cost_vs_ledger": "disagreements between the cost records and the model's ledger",
     "calls_repeated": "calls served again although the same text had been answered",
     "calls_unreported": "served calls without a cost record",
@@ -75,14 +76,15 @@ class Rate(NamedTuple):
 class Evidence:
     """Everything that was read; the records of one partition in the order in which a read_committed consumer sees them.
 
-    None for costs or calls: nobody looked. `open_transactions` are the partitions (topic/number) where records wait
-    behind a transaction that has not ended.
+    None for costs or calls: nobody looked. `other_costs` are those of other stages that use the same ledger.
+    `open_transactions` are the partitions (topic/number) where records wait behind a transaction that has not ended.
     """
 
     inputs: Sequence[Record]
     results: Sequence[Record]
     dead_letters: Sequence[Record] = ()
     costs: Sequence[Record] | None = None
+    other_costs: Sequence[Record] = ()
     calls: Sequence[Call] | None = None
     partitions: Mapping[str, int] = field(default_factory=dict)   # topic -> number of partitions
     open_transactions: Sequence[str] = ()

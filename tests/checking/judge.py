@@ -16,7 +16,7 @@ from checking.delivery import (
     with_source,
 )
 from checking.evidence import FAULTS, Evidence, Expect, Findings, Rate, Report
-from checking.money import against_ledger, cost_total, count_calls, readable_costs, too_many_calls
+from checking.money import against_ledger, cost_total, count_calls, outcome_costs, readable_costs, too_many_calls
 
 EVERYTHING = Expect()
 
@@ -37,14 +37,16 @@ def judge(evidence: Evidence, expect: Expect = EVERYTHING, prices: Mapping[str, 
     if expect.answers is not None:
         answered(inputs, results, expect.answers, found)
     total, ledger_total = _judge_money(evidence, prices, found)
+    if evidence.costs is not None:
+        costs = with_source(evidence.costs, source_in_value, found)
+        beside_input(inputs, costs, evidence.partitions, found)
+        outcome_costs(inputs, results, dead_letters, costs, found)
     for name, seen, wanted in (
         ("results", len(evidence.results), expect.results),
         ("dead_letters", len(evidence.dead_letters), expect.dead_letters),
     ):
         if wanted is not None and seen != wanted:
             found.add("unexpected_counts", f"{name}: {seen} instead of {wanted}")
-    if evidence.costs is not None:
-        beside_input(inputs, with_source(evidence.costs, source_in_value, found), evidence.partitions, found)
     excess = too_many_calls(expect, found)
     allowed = {"calls_repeated", "calls_unreported"} - excess.keys()
     return Report(
@@ -54,7 +56,7 @@ def judge(evidence: Evidence, expect: Expect = EVERYTHING, prices: Mapping[str, 
             "undecodable": sum(record.value is not None and record.fields is None for record in inputs.values()),
             "results": len(evidence.results),
             "dead_letters": len(evidence.dead_letters),
-            "cost_records": len(evidence.costs or ()),
+            "cost_records": len(evidence.costs or ()) + len(evidence.other_costs),
             **{name: found.counts[name] for name in ("skipped", "uncertain", "unpriced", "calls", "calls_served")},
             **{name: found.counts[name] for name in FAULTS},
         },
@@ -73,7 +75,7 @@ def _judge_money(
         count_calls(evidence.calls, found)
     if evidence.costs is None:
         return None, None
-    costs = readable_costs(evidence.costs, found)
+    costs = readable_costs([*evidence.costs, *evidence.other_costs], found)
     total = cost_total(costs, prices, found)
     if evidence.calls is None:
         return total, None

@@ -1,9 +1,11 @@
 """Whether the cost records are right in themselves and agree with what the model's server counted. Pure and exact."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, localcontext
+from decimal import Decimal, InvalidOperation, localcontext
+from typing import Any
 
-from checking.evidence import Call, Expect, Fields, Findings, Rate, Record, plain
+from checking.delivery import Inputs, Outputs, error_header
+from checking.evidence import Call, Expect, Fields, Findings, Rate, Record, Source, plain
 
 COST_PLACES = Decimal("1E-12")   # the finest amount that a cost record holds
 DIGITS = 60                      # of intermediate sums: more than any run can need
@@ -74,6 +76,32 @@ def _count_open(cost: Fields, claimed: Decimal | None, found: Findings) -> None:
             found.add("mispriced", f"{cost['cost_id']}: uncertain, and yet it claims {plain(claimed)}")
     elif claimed is None:
         found.counts["unpriced"] += 1
+
+
+def outcome_costs(
+    inputs: Inputs, results: Outputs, dead_letters: Outputs, costs: Outputs, found: Findings
+) -> None:
+    """Ask that results and dead letters say what their event's cost records add up to; nothing where one is unknown."""
+    owed: dict[Source, Decimal | None] = {}
+    with localcontext(prec=DIGITS):
+        for source, record in costs:
+            before, cost = owed.get(source, Decimal(0)), (record.fields or {}).get("cost")
+            owed[source] = None if before is None or cost is None else before + Decimal(cost)
+    said = [(source, record, (record.fields or {}).get("cost")) for source, record in results]
+    said += [(source, record, error_header(record, "cost")) for source, record in dead_letters]
+    for source, record, text in said:
+        if source in inputs and not _says(text, owed.get(source, Decimal(0)), called=source in owed):
+            found.add("outcome_costs", record.place)
+
+
+def _says(text: Any, owed: Decimal | None, *, called: bool) -> bool:
+    """Whether an outcome's amount is the one owed; where no model was called, it may also be left out."""
+    if text is None:
+        return owed is None or not called
+    try:
+        return owed is not None and Decimal(text) == owed
+    except InvalidOperation:
+        return False
 
 
 def _tokens(cost: Fields) -> tuple[int, int, int] | None:

@@ -25,6 +25,7 @@ from checker import CannotCheckError, Expect, Rate, Report, StageTopics, check, 
 pytestmark = pytest.mark.integration
 
 PARTITIONS = 2
+CALL = Decimal("0.00045")   # what 1000 prompt and 100 completion tokens cost
 PRICES = {"m": Rate(Decimal("0.25"), Decimal(2))}
 TEXTS = ("The boiler is cold. Come soon.", "Où est mon colis ?", "Rechnung doppelt", "Please refuse")
 SOURCE = [
@@ -32,6 +33,11 @@ SOURCE = [
     {"name": "source_partition", "type": "int"},
     {"name": "source_offset", "type": "long"},
 ]
+SUMMARY = {"name": "summary", "type": "string"}
+USD = {
+    "name": "cost",
+    "type": ["null", {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 12}],
+}
 COST = {
     "type": "record",
     "name": "Cost",
@@ -42,7 +48,7 @@ COST = {
         {"name": "input_tokens", "type": ["null", "long"]},
         {"name": "output_tokens", "type": ["null", "long"]},
         {"name": "certainty", "type": "string"},
-        {"name": "cost", "type": ["null", {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 12}]},
+        USD,
     ],
 }
 
@@ -59,7 +65,7 @@ class Stage:
     @property
     def topics(self) -> StageTopics:
         """Its topics as the checker takes them."""
-        return StageTopics([f"{self.name}.in"], f"{self.name}.out", [f"{self.name}.costs"], f"{self.name}.dlq")
+        return StageTopics([f"{self.name}.in"], f"{self.name}.out", f"{self.name}.costs", f"{self.name}.dlq")
 
     def check(self, **settings: Any) -> Report:
         """Check it with the prices and the reply check of these tests."""
@@ -118,19 +124,20 @@ class Stage:
 
     def result(self, number: int, text: str | None = None) -> dict[str, Any]:
         """Give the result of event `number`."""
-        value = {**self.source(number), "summary": TEXTS[number] if text is None else text}
+        value = {**self.source(number), "summary": TEXTS[number] if text is None else text, "cost": CALL}
         return {**self.event(number), "value": self.frame("out", value), "headers": []}
 
     def cost(self, number: int) -> dict[str, Any]:
         """Give the cost record of the only call of event `number`."""
         billed = {"model": "m", "input_tokens": 1000, "output_tokens": 100, "certainty": "EXACT"}
-        value = {**self.source(number), **billed, "cost_id": f"c{number}", "cost": Decimal("0.00045")}
+        value = {**self.source(number), **billed, "cost_id": f"c{number}", "cost": CALL}
         return {**self.event(number), "value": self.frame("costs", value), "headers": []}
 
     def dead_letter(self, number: int) -> dict[str, Any]:
         """Give the dead letter of event `number`."""
         event = self.event(number)
-        place = {"topic": f"{self.name}.in", "partition": number % 2, "offset": number // 2, "kind": "refused_reply"}
+        place = {"topic": f"{self.name}.in", "partition": number % 2, "offset": number // 2}
+        place |= {"kind": "refused_reply", "cost": CALL}
         errors = [(f"eventmill.error.{name}", str(value).encode()) for name, value in place.items()]
         return {**event, "headers": [*event["headers"], *errors]}
 
@@ -142,12 +149,12 @@ def stage(addresses: Any) -> Iterator[Stage]:
     Each topic ends with an aborted record on one partition, and therefore with no record that a reader could wait for.
     """
     made = Stage(addresses.bootstrap, addresses.registry, f"checker-{uuid.uuid4().hex[:8]}")
-    topics = [made.topics.inputs[0], made.topics.results, made.topics.costs[0], str(made.topics.dlq)]
+    topics = [made.topics.inputs[0], made.topics.results, str(made.topics.costs), str(made.topics.dlq)]
     admin = AdminClient({"bootstrap.servers": made.bootstrap})
     for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics]).values():
         future.result(30)
     made.register("in", {"type": "record", "name": "In", "fields": [{"name": "text", "type": "string"}]})
-    made.register("out", {"type": "record", "name": "Out", "fields": [*SOURCE, {"name": "summary", "type": "string"}]})
+    made.register("out", {"type": "record", "name": "Out", "fields": [*SOURCE, SUMMARY, USD]})
     made.register("costs", COST)
     made.write("in", [made.event(number) for number in range(4)])
     made.write("out", [made.result(number) for number in range(3)])
@@ -203,7 +210,7 @@ def test_a_result_of_an_aborted_transaction_does_not_settle_its_event(stage: Sta
 
 def test_an_event_of_an_aborted_transaction_must_not_be_settled(stage: Stage) -> None:
     """A result for a record that was never committed has no source."""
-    aborted = {**stage.source(0), "source_offset": 3, "summary": "never committed"}   # 2 events, a marker, this record
+    aborted = {**stage.source(0), "source_offset": 3, "summary": "never committed", "cost": None}   # behind a marker
     stage.write("out", [{"key": "k0", "value": stage.frame("out", aborted), "partition": 0}])
     assert stage.check().faults == {"without_source": 1}
 
@@ -244,7 +251,7 @@ def test_the_command_line_says_the_same_and_exits_by_it(stage: Stage, ledger: st
     command = [
         *(sys.executable, str(Path(checker.__file__))),
         *("--kafka", stage.bootstrap, "--registry", stage.registry, "--results", stage.topics.results),
-        *("--input", stage.topics.inputs[0], "--costs", stage.topics.costs[0], "--dlq", str(stage.topics.dlq)),
+        *("--input", stage.topics.inputs[0], "--costs", str(stage.topics.costs), "--dlq", str(stage.topics.dlq)),
     ]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ from checking.judge import judge
 from checking.money import amount
 
 PRICES = {"m": Rate(Decimal("0.25"), Decimal(2), Decimal("0.025"))}
+CALL = Decimal("0.00045")   # what 1000 prompt and 100 completion tokens cost
 BODIES = ["The boiler is cold", "Where is my parcel", "Lunch on Friday", "Invoice twice", "Please refuse", "Ça va"]
 
 
@@ -24,25 +25,27 @@ def event(partition: int, offset: int, key: bytes | None, body: str) -> Record:
 
 
 def result(of: Record, offset: int, **changes: object) -> Record:
-    """Make the result that belongs to an input record."""
+    """Make the result that belongs to an input record, with changes of its fields."""
     fields = {
         "source_topic": of.topic,
         "source_partition": of.partition,
         "source_offset": of.offset,
         "summary": (of.fields or {})["body"],
+        "cost": CALL,
+        **changes,
     }
-    return Record("out", of.partition, offset, of.key, b"avro", (), fields)._replace(**changes)
+    return Record("out", of.partition, offset, of.key, b"avro", (), fields)
 
 
-def dead_letter(of: Record, offset: int, **changes: object) -> Record:
+def dead_letter(of: Record, offset: int, cost: Decimal = CALL) -> Record:
     """Make the dead letter that belongs to an input record."""
-    error = {"topic": of.topic, "partition": of.partition, "offset": of.offset, "kind": "refused_reply"}
+    error = {"topic": of.topic, "partition": of.partition, "offset": of.offset, "kind": "refused_reply", "cost": cost}
     headers = (*of.headers, *((f"eventmill.error.{name}", str(value).encode()) for name, value in error.items()))
-    return Record("dlq", of.partition, offset, of.key, of.value, headers, of.fields)._replace(**changes)
+    return Record("dlq", of.partition, offset, of.key, of.value, headers, of.fields)
 
 
 def cost(of: Record, offset: int, **changes: object) -> Record:
-    """Make the cost record of an input record's only call: 1000 prompt and 100 completion tokens."""
+    """Make the cost record of an input record's only call, with changes of its fields."""
     fields = {
         "cost_id": f"c-{of.partition}-{of.offset}",
         "source_topic": of.topic,
@@ -53,7 +56,7 @@ def cost(of: Record, offset: int, **changes: object) -> Record:
         "output_tokens": 100,
         "cache_read_tokens": 0,
         "certainty": "EXACT",
-        "cost": Decimal("0.00045"),
+        "cost": CALL,
         **changes,
     }
     return Record("costs", of.partition, offset, of.key, b"avro", (), fields)
@@ -114,6 +117,13 @@ def with_first_cost(**changes: object) -> Callable[[Evidence], Evidence]:
     return change
 
 
+def with_first_result(**changes: object) -> Callable[[Evidence], Evidence]:
+    """Change fields of the first result of a run."""
+    return with_results(
+        lambda results: [results[0]._replace(fields={**(results[0].fields or {}), **changes}), *results[1:]]
+    )
+
+
 def swap_summaries(results: list[Record]) -> list[Record]:
     """Let the answers of two results change places."""
     first, second, *others = results
@@ -139,11 +149,12 @@ BROKEN = {
     "headers_changed": lambda run: with_dead_letter(headers=run.dead_letters[0].headers[1:])(run),
     "wrong_replies": with_results(swap_summaries),
     "unreadable": with_results(lambda results: [*results, results[0]._replace(fields=None)]),
+    "outcome_costs": with_first_result(cost=2 * CALL),
     "duplicate_costs": with_first_cost(cost_id="c-1-0"),
     "mispriced": with_first_cost(cost=Decimal("0.000450000001")),
     "cost_vs_ledger": with_first_cost(input_tokens=999),
     "calls_repeated": lambda run: replace(run, calls=[*(run.calls or ()), call(7, BODIES[0])]),
-    "calls_unreported": lambda run: replace(run, costs=list(run.costs or ())[1:]),
+    "calls_unreported": lambda run: replace(run, calls=[*(run.calls or ()), call(7, "asked, then killed")]),
     "behind_open_transaction": lambda run: replace(run, open_transactions=["out/0: 3 records after offset 5"]),
 }
 
@@ -157,8 +168,12 @@ def test_each_fault_is_noticed_under_its_name(fault: str) -> None:
     assert report.samples[fault]
 
 
-# A record with a wrong amount also makes the total wrong; a call too many also lacks its cost record.
-ALSO = {"mispriced": {"cost_vs_ledger"}, "cost_vs_ledger": {"mispriced"}, "calls_repeated": {"calls_unreported"}}
+# A wrong amount also makes the totals wrong; wrong tokens have the wrong amount; a call too many has no cost record.
+ALSO = {
+    "mispriced": {"cost_vs_ledger", "outcome_costs"},
+    "cost_vs_ledger": {"mispriced"},
+    "calls_repeated": {"calls_unreported"},
+}
 
 
 @pytest.mark.parametrize("fault", BROKEN)
@@ -177,7 +192,7 @@ def test_a_duplicate_made_of_result_and_dead_letter_is_noticed() -> None:
 def test_an_amount_that_was_a_float_is_wrong_even_where_it_looks_right() -> None:
     """Exactness is part of the claim: a float amount is a fault."""
     report = judge(with_first_cost(cost=0.00045)(clean_run()), EXPECT, PRICES)
-    assert report.faults == {"mispriced": 1}
+    assert report.faults["mispriced"] == 1
 
 
 def test_a_wrong_price_row_is_noticed_on_every_record_and_in_the_total() -> None:
@@ -225,7 +240,7 @@ def test_tombstones_and_undecodable_events_are_events() -> None:
     run = clean_run()
     tombstone = event(0, 50, b"k0", "")._replace(value=None, fields=None)
     poison = event(0, 51, b"k0", "")._replace(value=b"\x00\x01", fields=None)
-    dead = [*run.dead_letters, dead_letter(poison, 1)]
+    dead = [*run.dead_letters, dead_letter(poison, 1, cost=Decimal(0))]
     report = judge(replace(run, inputs=[*run.inputs, tombstone, poison], dead_letters=dead), EXPECT, PRICES)
     assert report.faults == {"lost": 1}
     assert report.samples["lost"] == ["in/0@50"]
@@ -266,17 +281,18 @@ def test_unreported_calls_are_allowed_only_up_to_the_limit_and_never_excuse_a_su
     run = BROKEN["calls_unreported"](clean_run())
     assert judge(run, replace(EXPECT, unreported_calls=1), PRICES).clean
     surplus = with_first_cost(input_tokens=5000, cost=Decimal("0.00145"))(run)
-    assert set(judge(surplus, replace(EXPECT, unreported_calls=1), PRICES).faults) == {"cost_vs_ledger"}
+    assert "cost_vs_ledger" in judge(surplus, replace(EXPECT, unreported_calls=1), PRICES).faults
 
 
 def test_an_uncertain_cost_record_accounts_for_a_served_call() -> None:
     """A call whose reply was lost is reported as uncertain, without an amount: that is no unreported call."""
     uncertain = {"certainty": "UNCERTAIN", "cost": None, "input_tokens": None, "output_tokens": None}
-    report = judge(with_first_cost(**uncertain)(clean_run()), EXPECT, PRICES)
+    run = with_first_result(cost=None)(clean_run())
+    report = judge(with_first_cost(**uncertain)(run), EXPECT, PRICES)
     assert report.clean, report.faults
     assert report.counts["uncertain"] == 1
-    claims = judge(with_first_cost(**{**uncertain, "cost": Decimal(0)})(clean_run()), EXPECT, PRICES)
-    assert claims.faults == {"mispriced": 1}
+    claims = judge(with_first_cost(**{**uncertain, "cost": Decimal(0)})(run), EXPECT, PRICES)
+    assert claims.faults == {"mispriced": 1, "outcome_costs": 1}
 
 
 def test_more_billed_costs_than_served_calls_are_noticed() -> None:
@@ -284,7 +300,7 @@ def test_more_billed_costs_than_served_calls_are_noticed() -> None:
     run = clean_run()
     invented = cost(run.inputs[0], 9, cost_id="invented")
     report = judge(replace(run, costs=[*(run.costs or ()), invented]), EXPECT, PRICES)
-    assert set(report.faults) == {"cost_vs_ledger"}
+    assert "cost_vs_ledger" in report.faults
 
 
 def test_quotes_ignores_case_spacing_and_punctuation_but_not_words() -> None:
@@ -314,7 +330,9 @@ def test_totals_are_exact_for_any_tokens(usages: list[tuple[int, int]]) -> None:
         for n, (prompt, completion) in enumerate(usages)
         if prompt or completion
     ]
-    results = [result(record, record.offset) for record in inputs]
+    results = [
+        result(record, record.offset, cost=amount(rate, *used)) for record, used in zip(inputs, usages, strict=True)
+    ]
     report = judge(Evidence(inputs, results, costs=costs, calls=calls), EXPECT, PRICES)
     assert report.clean, report.samples
     millionths = sum(25 * prompt + 200 * completion for prompt, completion in usages)   # of a hundredth of a USD
@@ -335,3 +353,15 @@ def test_amounts_are_written_in_plain_digits() -> None:
     """Neither exponents nor trailing zeros: two reports of the same amount read the same."""
     written = {"0E-12": "0", "1E+2": "100", "0.000000450000": "0.00000045", "12": "12"}
     assert {text: plain(Decimal(text)) for text in written} == written
+
+
+@pytest.mark.parametrize(("said", "faults"), [(None, 0), (Decimal(0), 0), (CALL, 1), ("much", 1)])
+def test_an_outcome_without_a_call_costs_nothing(said: object, faults: int) -> None:
+    """Where no model was asked an outcome says 0 or nothing; any other amount is wrong."""
+    record = event(0, 0, b"k", "text")
+    dead = dead_letter(record, 0)
+    headers = [(name, str(said).encode() if name.endswith(".cost") else value) for name, value in dead.headers]
+    letter = dead._replace(headers=tuple(pair for pair in headers if said is not None or not pair[0].endswith(".cost")))
+    report = judge(Evidence(inputs=[record], results=[], dead_letters=[letter], costs=[]))
+    assert report.counts["outcome_costs"] == faults
+    assert report.clean is (faults == 0)
