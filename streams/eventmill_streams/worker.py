@@ -136,5 +136,5 @@ def consumer_settings(kafka: Kafka) -> dict[str, Any]:
 
 
 def client_settings(kafka: Kafka, largest_record: int) -> dict[str, Any]:
-    """Return librdkafka settings of producers. The client's own size limit is above every topic's, so that one decides."""
+    """Return librdkafka settings of producers. The client's size limit is above every topic's, so that one decides."""
     return {**consumer_settings(kafka), "message.max.bytes": max(1_000_000, 2 * largest_record)}

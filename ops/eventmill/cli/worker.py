@@ -1,0 +1,108 @@
+"""`eventmill worker`: one replica of one stage, in this process."""
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from eventmill.cli.lazy import command_app
+from eventmill.cli.output import show_error
+from eventmill.config import load
+from eventmill_agents.steps.python import load_functions
+from eventmill_connectors.chat.clients import ChatClients
+from eventmill_connectors.pricing import PriceList
+from eventmill_connectors.registry import SchemaRegistry
+from eventmill_schemas.errors import EventmillError, UsageError
+from eventmill_schemas.pipeline import CompleteStep, Pipeline, PythonStep, Stage
+from eventmill_streams.logs import LogFormat, configure
+from eventmill_streams.slot import slot_name
+from eventmill_streams.stage import Parts, run_stage
+from eventmill_streams.worker import WorkerSettings
+
+app = command_app()
+
+PipelineFile = Annotated[Path, typer.Option("--pipeline", "-p", help="The pipeline file.")]
+
+
+@app.command(no_args_is_help=True)
+def worker(
+    stage: Annotated[str, typer.Argument(help="The stage to work on.")],
+    pipeline: PipelineFile = Path("pipeline.yaml"),
+    slot: Annotated[
+        str | None, typer.Option(help="Number of this replica; else EVENTMILL_SLOT, else a pod's ordinal.")
+    ] = None,
+    http_host: Annotated[str, typer.Option(help="Where /healthz, /readyz and /metrics listen.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="Their port; 0 takes a free one and logs it.")] = 0,
+    shutdown_timeout: Annotated[
+        float, typer.Option(help="Seconds that calls in flight get after SIGTERM.", min=0)
+    ] = 30.0,
+    log_format: Annotated[LogFormat, typer.Option(help="How logs look.")] = LogFormat.AUTO,
+    parent: Annotated[int | None, typer.Option(help="Exit when this process is gone.", hidden=True)] = None,
+) -> None:
+    """Work on one stage until SIGTERM: read its input, enrich, publish results, costs and dead letters.
+
+    Start as many as there is work for, each with its own slot: partitions are shared among them. SIGTERM drains and
+    leaves; a second one exits at once.
+    """
+    described = load(pipeline, os.environ)
+    chosen = _stage(described, stage)
+    number = slot_name(slot, os.environ, socket.gethostname())
+    configure(log_format, stage, number)
+    if parent is not None:
+        _exit_with(parent)
+    settings = WorkerSettings(http_host=http_host, http_port=http_port, shutdown_timeout=shutdown_timeout)
+    code = 0
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(described, chosen, number, settings))
+    except EventmillError as error:
+        code = show_error(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # never wait for a Kafka client's thread that hangs
+
+
+async def _run(pipeline: Pipeline, stage: Stage, slot: str | None, settings: WorkerSettings) -> None:
+    models = ChatClients()
+    routes = [step.route for step in stage.steps if isinstance(step, CompleteStep)]
+    models.check(model for route in routes for model in pipeline.routes[route])
+    functions = load_functions(pipeline.folder, [step for step in stage.steps if isinstance(step, PythonStep)])
+    registry = SchemaRegistry(pipeline.kafka.registry)
+    try:
+        parts = Parts(models, PriceList(pipeline.prices), registry, functions)
+        await run_stage(pipeline, stage, parts, slot, settings, _started)
+    finally:
+        await models.close()
+        await registry.close()
+
+
+def _started(address: str) -> None:
+    import structlog  # noqa: PLC0415 - after configure()
+
+    structlog.get_logger().info("listening", health=address)
+
+
+def _stage(pipeline: Pipeline, name: str) -> Stage:
+    try:
+        return pipeline.stage(name)
+    except KeyError:
+        known = ", ".join(stage.name for stage in pipeline.stages)
+        raise UsageError(f"the pipeline has no stage {name!r}", remedy=f"Its stages: {known}") from None
+
+
+def _exit_with(parent: int) -> None:
+    """Drain and leave when the supervising process is gone, also when it was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), 15)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
