@@ -15,6 +15,7 @@ from eventmill_schemas.errors import EventmillError
 class _Commands(LazyGroup):
     # A command is one line here, and a module with `app = command_app(...)`.
     lazy: ClassVar = {
+        "check": Lazy("eventmill.cli.check", "Say what is wrong in a pipeline's files."),
         "run": Lazy("eventmill.cli.run", "Run all stages of a pipeline on this machine."),
         "worker": Lazy("eventmill.cli.worker", "Run one replica of one stage."),
         "dev": Lazy("eventmill.cli.dev", "Run Kafka, a schema registry and Postgres on this machine."),

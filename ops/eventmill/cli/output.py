@@ -10,7 +10,7 @@ from typing import IO, Any
 import orjson
 import typer
 
-from eventmill_schemas.errors import EventmillError, UsageError
+from eventmill_schemas.errors import EventmillError, PipelineFileErrors, UsageError
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -45,11 +45,18 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def show_error(error: EventmillError) -> int:
-    """Print an error and what to do about it on stderr. Return the exit code that belongs to it."""
+    """Print an error and what to do about it on stderr. Return the exit code that belongs to it.
+
+    Of several mistakes in files each gets its line.
+    """
+    head = typer.style("error:", fg="red", bold=True) if is_coloured(sys.stderr) else "error:"
+    if isinstance(error, PipelineFileErrors):
+        for one in error.errors:
+            say(f"{head} {one}")
+        return USAGE
     text, remedy = str(error), error.remedy
     if remedy:
         text = text.removesuffix(f". {remedy}")
-    head = typer.style("error:", fg="red", bold=True) if is_coloured(sys.stderr) else "error:"
     say(f"{head} {text}")
     if remedy:
         say(remedy)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from eventmill.config.interpolate import Interpolated
-from eventmill.config.problems import Problems, suggestion
+from eventmill.config.problems import Problems, listed, shortened, suggestion
 from eventmill.config.yaml_nodes import Document, KeyPath
 
 _PATTERNS: Mapping[str, str] = {
@@ -69,9 +69,9 @@ def _words(
         return f"the key `{path[-1]}` is missing{around}", None, document.key_line(path[:-1])
     if kind == "extra_forbidden":
         known = _keys_at(model, path[:-1])
-        hint = suggestion(str(path[-1]), known) or f"Known here: {', '.join(f'`{key}`' for key in known)}"
+        hint = suggestion(str(path[-1]), known) or listed("Known here", known)
         what = "a kind of step" if path[-3:-2] == ("steps",) else "a key"
-        message = f"`{path[-1]}` is not {what} that this version of eventmill knows{around}"
+        message = f"`{shortened(str(path[-1]))}` is not {what} that this version of eventmill knows{around}"
         return message, hint, document.key_line(path)
     if details["loc"][-1:] == ("[key]",):
         return f"the name {name} {_expected(details)}", None, document.key_line(path)
@@ -102,7 +102,7 @@ def _given(value: Any) -> str:
         case bool():
             return f", not `{str(value).lower()}`"
     text = f"{value:f}" if isinstance(value, Decimal) and abs(value.adjusted()) < 20 else str(value)
-    return f", not `{text if len(text) <= 60 else text[:57] + '...'}`"
+    return f", not `{shortened(text)}`"
 
 
 def _name(path: KeyPath) -> str:
@@ -110,7 +110,7 @@ def _name(path: KeyPath) -> str:
     numbers: list[str] = []
     for step in reversed(path):
         if isinstance(step, str):
-            return " item ".join([f"`{step}`", *numbers])
+            return " item ".join([f"`{shortened(step)}`", *numbers])
         numbers.insert(0, str(step + 1))
     return "the file"
 

@@ -93,7 +93,7 @@ class CompleteEntry(Section):
     fields: list[scalars.Text] | None = Field(
         default=None,
         min_length=1,
-        description="The fields of the result that the model fills. Default: all that nobody else fills.",
+        description="The fields of the result that the model fills. Default: all that no other step's `fields` names.",
     )
     name: scalars.StepName | None = Field(
         default=None, description="The step's name in costs, dead letters and metrics. Default: `complete`."

@@ -1,7 +1,7 @@
 """What is wrong in the pipeline's files, collected so that the user sees all of it at once."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from eventmill_schemas.errors import PipelineFileError, PipelineFileErrors
 
@@ -33,3 +33,13 @@ def suggestion(name: str, known: Iterable[str]) -> str | None:
     """Return the remedy "Did you mean ...?" for a name that is close to a known one, else None."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"Did you mean `{close[0]}`?" if close else None
+
+
+def listed(lead: str, names: Collection[str]) -> str | None:
+    """Return the remedy "There are: `a`, `b`" for the lead "There are", None without names."""
+    return f"{lead}: {', '.join(f'`{name}`' for name in names)}" if names else None
+
+
+def shortened(text: str, limit: int = 60) -> str:
+    """Return `text` for a message: at most `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from eventmill.config.problems import Problems
+from eventmill.config.problems import Problems, shortened
 from eventmill.config.yaml_nodes import Document, KeyPath
 
 
@@ -34,8 +34,11 @@ class Reading:
     def find(self, name: str, at: KeyPath) -> FoundFile | None:
         """Return the file `name`, which the value at `at` asks for; None, and a mistake noted, where there is none."""
         path = self.folder / name
-        if path.is_file():
-            return FoundFile(path, str(Path(self.document.file).parent / name))
-        what = "is not a file" if path.exists() else "does not exist"
-        self.wrong(at, f"`{name}` {what} in the folder of the pipeline")
+        try:
+            if path.is_file():
+                return FoundFile(path, str(Path(self.document.file).parent / name))
+            what = "is not a file" if path.exists() else "does not exist"
+        except OSError as error:   # a name that is too long, a folder that is closed to us
+            what = f"can't be read ({error.strerror})"
+        self.wrong(at, f"`{shortened(name)}` {what} in the folder of the pipeline")
         return None

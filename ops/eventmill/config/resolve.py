@@ -2,16 +2,16 @@
 
 from collections.abc import Collection
 
+from eventmill.config.expressions import check_condition
 from eventmill.config.model import ModelEntry, PipelineFile, PriceEntry, StageSection
-from eventmill.config.problems import suggestion
+from eventmill.config.problems import listed, suggestion
 from eventmill.config.reading import Reading
-from eventmill.config.results import answer_names, load_result
+from eventmill.config.results import load_result
 from eventmill.config.steps import load_steps
 from eventmill.config.wiring import Wires, wire
 from eventmill.config.yaml_nodes import KeyPath
-from eventmill_agents.condition import Expression
-from eventmill_agents.scope import EVENT, META
 from eventmill_schemas.errors import PipelineFileError, UsageError
+from eventmill_schemas.json_schema import json_schema
 from eventmill_schemas.pipeline import (
     Format,
     Kafka,
@@ -22,6 +22,7 @@ from eventmill_schemas.pipeline import (
     ResultSchema,
     Stage,
 )
+from eventmill_schemas.result_schema import answer_fields
 
 
 def resolve(model: PipelineFile, stages: Collection[str], routes: Collection[str], reading: Reading) -> Pipeline:
@@ -70,11 +71,12 @@ def _stage(
         )
     if section.when is not None:
         try:
-            Expression(section.when, label="`when`", names=(EVENT, META))
+            check_condition(section.when, "`when`")
         except UsageError as error:
             reading.wrong((*at, "when"), error.message, error.remedy)
     result = _result(section.result, (*at, "result"), reading)
-    steps = load_steps(section.steps, (*at, "steps"), routes, reading)
+    answers = None if result is None else answer_fields(result.avro)
+    steps = load_steps(section.steps, (*at, "steps"), routes, answers, reading)
     if result is None:
         return None
     _check_fields(section, at, result, reading)
@@ -104,26 +106,47 @@ def _result(name: str, at: KeyPath, reading: Reading) -> ResultSchema | None:
     if found is None:
         return None
     try:
-        return load_result(found.path, found.file)
+        return load_result(found.path, found.file, reading.problems)
     except PipelineFileError as error:
         reading.problems.include(error)
         return None
 
 
 def _check_fields(section: StageSection, at: KeyPath, result: ResultSchema, reading: Reading) -> None:
-    """Note `fields` that a model can't fill, and two steps that would both fill all that is left."""
-    known = answer_names(result)
-    takers = 0
-    for index, step in enumerate(section.steps):
-        if step.complete is None:
-            continue
-        here = (*at, "steps", index, "complete")
-        takers += step.complete.fields is None
-        if step.complete.fields is None and takers > 1:
-            reading.wrong(here, "a second `complete` step without `fields` fills the same", "Say which each fills")
-        for number, field in enumerate(step.complete.fields or ()):
-            if field not in known:
-                reading.wrong(
-                    (*here, "fields", number), f"`{field}` is no field that a model fills in {result.file}",
-                    suggestion(field, known),
-                )
+    """Note what a model can't fill, steps that would fill the same, and fields that nobody fills."""
+    answers = answer_fields(result.avro)
+    asking = [
+        ((*at, "steps", index, "complete"), step.complete.fields)
+        for index, step in enumerate(section.steps)
+        if step.complete is not None
+    ]
+    named = {field for _, fields in asking for field in fields or ()}
+    rest = tuple(field for field in answers if field not in named)
+    without_fields = [here for here, fields in asking if fields is None]
+    for here in without_fields[1:]:
+        reading.wrong_key(
+            here, "a second `complete` step without `fields` fills the same", "Say with `fields` which step fills which"
+        )
+    for here, fields in asking:
+        unknown = [(number, field) for number, field in enumerate(fields or ()) if field not in answers]
+        for number, field in unknown:
+            remedy = suggestion(field, answers) or listed("There are", answers)
+            reading.wrong((*here, "fields", number), f"{result.file} has no field `{field}` for steps to fill", remedy)
+        if not unknown:
+            _check_answerable(result, rest if fields is None else fields, here, reading)
+    if without_fields or any(step.python for step in section.steps):
+        return
+    defaults = {field["name"] for field in result.avro["fields"] if "default" in field}
+    if missing := [field for field in rest if field not in defaults]:
+        reading.wrong_key(
+            at,
+            f"{result.file}: no step fills {', '.join(f'`{field}`' for field in missing)}",
+            "Add a step that does, or give the field a `from` or a default",
+        )
+
+
+def _check_answerable(result: ResultSchema, fields: Collection[str], at: KeyPath, reading: Reading) -> None:
+    try:
+        json_schema(result.avro, fields, result.file)
+    except PipelineFileError as error:
+        reading.wrong_key(at, f"{result.file}: {error.message}", error.remedy)

@@ -1,31 +1,35 @@
 """The steps of a stage: their names, routes, prompts and functions."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 
-from jinja2 import TemplateSyntaxError
-
+from eventmill.config.expressions import check_templates
 from eventmill.config.model import CompleteEntry, StepEntry
-from eventmill.config.problems import suggestion
-from eventmill.config.prompts import LoadedPrompt, load_prompt
+from eventmill.config.problems import listed, suggestion
+from eventmill.config.prompts import load_prompt
 from eventmill.config.reading import Reading
 from eventmill.config.yaml_nodes import KeyPath
-from eventmill_agents.prompt import PromptRenderer
 from eventmill_schemas.errors import PipelineFileError
 from eventmill_schemas.pipeline import CompleteStep, PythonStep, StepSpec
 
 
 def load_steps(
-    entries: Sequence[StepEntry], at: KeyPath, routes: Collection[str], reading: Reading
+    entries: Sequence[StepEntry],
+    at: KeyPath,
+    routes: Collection[str],
+    answers: Collection[str] | None,
+    reading: Reading,
 ) -> tuple[StepSpec, ...]:
-    """Return the steps that `entries`, a list at `at`, stand for; notes what is wrong with them."""
+    """Return the steps that `entries`, a list at `at`, stand for; notes what is wrong with them.
+
+    `answers`: the fields of the result that steps fill; None: not known, as its schema is wrong.
+    """
     names = _names(entries, at, reading)
     steps: list[StepSpec] = []
     for index, (entry, name) in enumerate(zip(entries, names, strict=True)):
         if entry.python is not None:
             steps.append(PythonStep(name, entry.python.function))
         elif entry.complete is not None:
-            step = _complete(entry.complete, name, (*at, index, "complete"), routes, reading)
+            step = _complete(entry.complete, name, (*at, index, "complete"), routes, answers, reading)
             if step is not None:
                 steps.append(step)
     return tuple(steps)
@@ -63,14 +67,16 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def _complete(
-    entry: CompleteEntry, name: str, at: KeyPath, routes: Collection[str], reading: Reading
+    entry: CompleteEntry,
+    name: str,
+    at: KeyPath,
+    routes: Collection[str],
+    answers: Collection[str] | None,
+    reading: Reading,
 ) -> CompleteStep | None:
     if entry.route not in routes:
-        listed = ", ".join(f"`{route}`" for route in routes)
-        reading.wrong(
-            (*at, "route"), f"there is no route `{entry.route}`",
-            suggestion(entry.route, routes) or (f"There are: {listed}" if routes else "Declare it under `routes`"),
-        )
+        remedy = suggestion(entry.route, routes) or listed("There are", routes) or "Declare it under `routes`"
+        reading.wrong((*at, "route"), f"there is no route `{entry.route}`", remedy)
     found = reading.find(entry.prompt, (*at, "prompt"))
     if found is None:
         return None
@@ -79,19 +85,5 @@ def _complete(
     except PipelineFileError as error:
         reading.problems.include(error)
         return None
-    _check_templates(loaded, name, reading)
+    check_templates(loaded, name, answers, reading.problems)
     return CompleteStep(name, entry.route, loaded.prompt, None if entry.fields is None else tuple(entry.fields))
-
-
-def _check_templates(loaded: LoadedPrompt, step: str, reading: Reading) -> None:
-    """Compile each part alone, so that a mistake gets its line in the prompt file."""
-    prompt = loaded.prompt
-    system, user = replace(prompt, user=""), replace(prompt, system="")
-    for part, first_line in ((system, loaded.system_line), (user, loaded.user_line)):
-        try:
-            PromptRenderer(part, step)
-        except PipelineFileError as error:
-            message, line, cause = error.message, first_line, error.__cause__
-            if isinstance(cause, TemplateSyntaxError):
-                message, line = f"this is no template: {cause.message}", first_line + cause.lineno - 1
-            reading.problems.add(message, file=prompt.file, line=line, remedy=error.remedy)

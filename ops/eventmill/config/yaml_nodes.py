@@ -5,6 +5,7 @@ and `2026-01-01` are text. A number with a fraction is a Decimal of exactly the 
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from eventmill.config.interpolate import interpolate
-from eventmill.config.problems import Problems
+from eventmill.config.problems import Problems, shortened
 from eventmill_schemas.errors import PipelineFileError
 
 KeyPath = tuple[str | int, ...]
@@ -82,39 +83,48 @@ def read(
     Notes in `problems`: duplicate keys, variables that are not set, tags and keys that are not plain.
     Raises PipelineFileError where the text is no YAML document at all.
     """
-    node = _compose(text, file, first_line)
+    lines = Lines(text, first_line)
+    node = _compose(text, file, lines)
     if node is None:
         return Document(file, None, {(): first_line}, {(): first_line})
-    converter = _Converter(file, problems, environ, first_line)
+    converter = _Converter(file, problems, environ, lines)
     data = converter.value(node, ())
     return Document(file, data, converter.key_lines, converter.value_lines, frozenset(converter.broken))
 
 
-def _compose(text: str, file: str, first_line: int) -> yaml.Node | None:
+class Lines:
+    """The lines of a text as an editor counts them. PyYAML counts U+0085, U+2028 and U+2029 as line ends too."""
+
+    def __init__(self, text: str, first: int = 1) -> None:
+        self._ends = [at for at, character in enumerate(text) if character == "\n" and at < len(text) - 1]
+        self._first = first
+
+    def at(self, index: int) -> int:
+        """Return the line of the character at `index`; behind the text it is the last line."""
+        return self._first + bisect_left(self._ends, index)
+
+
+def _compose(text: str, file: str, lines: Lines) -> yaml.Node | None:
     loader: _Loader | None = None
     try:
         loader = _Loader(text)
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = first_line + min(mark.line if mark else 0, max(len(text.splitlines()) - 1, 0))
         what = ", ".join(part for part in (error.context, error.problem) if part)
+        line = lines.at(mark.index if mark else 0)
         raise PipelineFileError(f"this is not valid YAML: {what}", file=file, line=line) from None
     except yaml.reader.ReaderError as error:
-        line = first_line + text.count("\n", 0, int(error.position))
+        code = error.character   # of text it is the code point; of bytes, which are not read here, one byte
         raise PipelineFileError(
-            f"the character U+{_code(error.character):04X} is not allowed in YAML", file=file, line=line
+            f"the character U+{code:04X} is not allowed in YAML", file=file, line=lines.at(error.position)
         ) from None
     except RecursionError:
-        line = first_line + (loader.line if loader else 0)
+        line = lines.at(loader.index if loader else 0)
         raise PipelineFileError("this is nested too deep", file=file, line=line) from None
     finally:
         if loader is not None:
             loader.dispose()
-
-
-def _code(character: Any) -> int:
-    return character if isinstance(character, int) else ord(character)
 
 
 class _Entry(NamedTuple):
@@ -126,18 +136,18 @@ class _Entry(NamedTuple):
 class _Converter:
     """Turns composed nodes into values and notes where each one stands."""
 
-    def __init__(self, file: str, problems: Problems, environ: Mapping[str, str] | None, first_line: int) -> None:
+    def __init__(self, file: str, problems: Problems, environ: Mapping[str, str] | None, lines: Lines) -> None:
         self._file = file
         self._problems = problems
         self._environ = environ
-        self._first_line = first_line
+        self._lines = lines
         self._steps = 0
         self.key_lines: dict[KeyPath, int] = {}
         self.value_lines: dict[KeyPath, int] = {}
         self.broken: set[KeyPath] = set()
 
     def _line(self, node: yaml.Node) -> int:
-        return self._first_line + int(node.start_mark.line)
+        return self._lines.at(node.start_mark.index)
 
     def _wrong(self, path: KeyPath, node: yaml.Node, message: str) -> None:
         self._problems.add(message, file=self._file, line=self._line(node))
@@ -203,7 +213,7 @@ class _Converter:
         try:
             return _plain(node.tag, text)
         except (ValueError, ArithmeticError):
-            self._wrong(path, node, f"`{text[:40]}` is not a number")
+            self._wrong(path, node, f"`{shortened(text)}` is not a number")
             return None
         except KeyError:
             self._wrong(path, node, f"the YAML tag `{node.tag}` is not supported")
