@@ -85,18 +85,23 @@ def has_value(name: str, value: str) -> Callable[[Fields], bool]:
 def quotes(*fields: str, into: str = "summary") -> Callable[[Fields, Fields], bool]:
     """Make a check for servers that answer with the beginning of the text they were sent, as the stand-in does.
 
-    True where the words of the result's field `into` stand, one after the other, in one of the event's `fields`.
+    True where the words of the result's field `into` stand, one after the other, in one of the event's `fields`; the
+    last one may be cut. Lines quoted from an earlier mail (`> ...`) don't count: they belong to that mail's answer.
     """
 
     def answers(event: Fields, result: Fields) -> bool:
         said = _words(result.get(into))
-        return any(said in _words(event.get(name)) for name in fields)
+        texts = [_words(_QUOTED.sub("", str(event.get(name) or ""))) for name in fields]
+        return any(said in text for text in texts) and bool(said.strip() or not "".join(texts).strip())
 
     return answers
 
 
+_QUOTED = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
+
+
 def _words(text: object) -> str:
-    return " " + " ".join(re.findall(r"\w+", str(text or "").casefold())) + " "
+    return " " + " ".join(re.findall(r"\w+", str(text or "").casefold()))
 
 
 # -- The command line --------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from checking.evidence import Expect, Fields, Findings, Record, Source
 
-ERROR_HEADER = "eventmill.error."
+ERROR_HEADER = "eventmill.error."     # of a dead letter
+SOURCE_HEADER = "eventmill.source."   # of a tombstone that was passed on
 
 Inputs = Mapping[Source, Record]
 Outputs = Sequence[tuple[Source, Record]]
@@ -13,6 +14,8 @@ Outputs = Sequence[tuple[Source, Record]]
 
 def source_in_value(record: Record) -> Source | None:
     """Where a result or cost record says that it comes from; None where it does not say so."""
+    if record.value is None:
+        return _source_in_headers(record, SOURCE_HEADER)
     fields = record.fields or {}
     try:
         return (str(fields["source_topic"]), int(fields["source_partition"]), int(fields["source_offset"]))
@@ -22,7 +25,11 @@ def source_in_value(record: Record) -> Source | None:
 
 def source_in_headers(record: Record) -> Source | None:
     """Where a dead letter says that it comes from; None where it does not say so."""
-    topic, partition, offset = (error_header(record, name) for name in ("topic", "partition", "offset"))
+    return _source_in_headers(record, ERROR_HEADER)
+
+
+def _source_in_headers(record: Record, prefix: str) -> Source | None:
+    topic, partition, offset = (header(record, prefix + name) for name in ("topic", "partition", "offset"))
     if topic is None or partition is None or offset is None:
         return None
     try:
@@ -31,12 +38,10 @@ def source_in_headers(record: Record) -> Source | None:
         return None
 
 
-def error_header(record: Record, name: str) -> str | None:
-    """Return the text of a dead letter's `eventmill.error.<name>` header; None where there is none."""
-    for header, value in record.headers:
-        if header == ERROR_HEADER + name and value is not None:
-            return value.decode("utf-8", "replace")
-    return None
+def header(record: Record, name: str) -> str | None:
+    """Return the text of the last header called `name`; None where there is none."""
+    found = [value for key, value in record.headers if key == name and value is not None]
+    return found[-1].decode("utf-8", "replace") if found else None
 
 
 def with_source(
@@ -106,20 +111,39 @@ def beside_input(inputs: Inputs, outputs: Outputs, partitions: Mapping[str, int]
 
 
 def untouched(inputs: Inputs, dead_letters: Outputs, found: Findings) -> None:
-    """Ask that a dead letter has the value and all headers of its input record."""
+    """Ask that a dead letter has its input record's value and headers, but for the report of an earlier failure."""
     for source, letter in dead_letters:
         event = inputs.get(source)
         if event is None:
             continue
         if letter.value != event.value:
             found.add("value_changed", letter.place)
-        if Counter(event.headers) - Counter(letter.headers):
+        if _foreign(letter, ERROR_HEADER) != _foreign(event, ERROR_HEADER):
             found.add("headers_changed", letter.place)
+
+
+def _foreign(record: Record, prefix: str) -> list[tuple[str, bytes | None]]:
+    return [pair for pair in record.headers if not pair[0].startswith(prefix)]
+
+
+def tombstones_passed(inputs: Inputs, results: Outputs, found: Findings) -> None:
+    """Ask that a tombstone comes out as a tombstone with its headers, and that nothing else does."""
+    for source, result in results:
+        event = inputs.get(source)
+        if event is None:
+            continue
+        found.counts["tombstones_passed"] += result.value is None
+        if (event.value is None) != (result.value is None):
+            found.add("tombstones_changed", result.place)
+        elif event.value is None and _foreign(result, SOURCE_HEADER) != _foreign(event, SOURCE_HEADER):
+            found.add("headers_changed", result.place)
 
 
 def answered(inputs: Inputs, results: Outputs, answers: Callable[[Fields, Fields], bool], found: Findings) -> None:
     """Ask that a result can be the answer to its own event."""
     for source, result in results:
         event = inputs.get(source)
-        if event is not None and event.fields is not None and not answers(event.fields, result.fields or {}):
+        if event is None or event.fields is None or result.fields is None:
+            continue
+        if not answers(event.fields, result.fields):
             found.add("wrong_replies", result.place)

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from checking.delivery import (
+    ERROR_HEADER,
     answered,
     beside_input,
-    error_header,
+    header,
     in_order,
     settled_once,
     source_in_headers,
     source_in_value,
+    tombstones_passed,
     untouched,
     with_source,
 )
@@ -34,6 +36,7 @@ def judge(evidence: Evidence, expect: Expect = EVERYTHING, prices: Mapping[str, 
     in_order(inputs, results, found)
     beside_input(inputs, outcomes, evidence.partitions, found)
     untouched(inputs, dead_letters, found)
+    tombstones_passed(inputs, results, found)
     if expect.answers is not None:
         answered(inputs, results, expect.answers, found)
     total, ledger_total = _judge_money(evidence, prices, found)
@@ -42,7 +45,7 @@ def judge(evidence: Evidence, expect: Expect = EVERYTHING, prices: Mapping[str, 
         beside_input(inputs, costs, evidence.partitions, found)
         outcome_costs(inputs, results, dead_letters, costs, found)
     for name, seen, wanted in (
-        ("results", len(evidence.results), expect.results),
+        ("results", len(evidence.results) - found.counts["tombstones_passed"], expect.results),
         ("dead_letters", len(evidence.dead_letters), expect.dead_letters),
     ):
         if wanted is not None and seen != wanted:
@@ -54,7 +57,8 @@ def judge(evidence: Evidence, expect: Expect = EVERYTHING, prices: Mapping[str, 
             "events": len(inputs),
             "tombstones": sum(record.value is None for record in inputs.values()),
             "undecodable": sum(record.value is not None and record.fields is None for record in inputs.values()),
-            "results": len(evidence.results),
+            "tombstones_passed": found.counts["tombstones_passed"],
+            "results": len(evidence.results) - found.counts["tombstones_passed"],
             "dead_letters": len(evidence.dead_letters),
             "cost_records": len(evidence.costs or ()) + len(evidence.other_costs),
             **{name: found.counts[name] for name in ("skipped", "uncertain", "unpriced", "calls", "calls_served")},
@@ -62,7 +66,7 @@ def judge(evidence: Evidence, expect: Expect = EVERYTHING, prices: Mapping[str, 
         },
         faults={name: found.counts[name] for name in FAULTS if found.counts[name] and name not in allowed},
         samples=dict(found.samples),
-        dead_letter_kinds=Counter(error_header(letter, "kind") or "?" for letter in evidence.dead_letters),
+        dead_letter_kinds=Counter(header(letter, ERROR_HEADER + "kind") or "?" for letter in evidence.dead_letters),
         cost_total=total,
         ledger_total=ledger_total,
     )

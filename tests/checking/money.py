@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation, localcontext
 from typing import Any
 
-from checking.delivery import Inputs, Outputs, error_header
+from checking.delivery import ERROR_HEADER, Inputs, Outputs, header
 from checking.evidence import Call, Expect, Fields, Findings, Rate, Record, Source, plain
 
 COST_PLACES = Decimal("1E-12")   # the finest amount that a cost record holds
@@ -88,7 +88,10 @@ def outcome_costs(
             before, cost = owed.get(source, Decimal(0)), (record.fields or {}).get("cost")
             owed[source] = None if before is None or cost is None else before + Decimal(cost)
     said = [(source, record, (record.fields or {}).get("cost")) for source, record in results]
-    said += [(source, record, error_header(record, "cost")) for source, record in dead_letters]
+    for source, record in dead_letters:
+        # A dead letter that would be too large leaves out what was spent.
+        if header(record, ERROR_HEADER + "attempts") is not None:
+            said.append((source, record, header(record, ERROR_HEADER + "cost")))
     for source, record, text in said:
         if source in inputs and not _says(text, owed.get(source, Decimal(0)), called=source in owed):
             found.add("outcome_costs", record.place)

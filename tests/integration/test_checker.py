@@ -137,7 +137,7 @@ class Stage:
         """Give the dead letter of event `number`."""
         event = self.event(number)
         place = {"topic": f"{self.name}.in", "partition": number % 2, "offset": number // 2}
-        place |= {"kind": "refused_reply", "cost": CALL}
+        place |= {"kind": "refused_reply", "attempts": 1, "cost": CALL}
         errors = [(f"eventmill.error.{name}", str(value).encode()) for name, value in place.items()]
         return {**event, "headers": [*event["headers"], *errors]}
 

@@ -39,7 +39,8 @@ def result(of: Record, offset: int, **changes: object) -> Record:
 
 def dead_letter(of: Record, offset: int, cost: Decimal = CALL) -> Record:
     """Make the dead letter that belongs to an input record."""
-    error = {"topic": of.topic, "partition": of.partition, "offset": of.offset, "kind": "refused_reply", "cost": cost}
+    error = {"topic": of.topic, "partition": of.partition, "offset": of.offset, "kind": "refused_reply"}
+    error |= {"attempts": 1, "cost": cost}
     headers = (*of.headers, *((f"eventmill.error.{name}", str(value).encode()) for name, value in error.items()))
     return Record("dlq", of.partition, offset, of.key, of.value, headers, of.fields)
 
@@ -238,7 +239,7 @@ def test_expected_counts_are_compared() -> None:
 def test_tombstones_and_undecodable_events_are_events() -> None:
     """Both are counted and owe an outcome like any other event."""
     run = clean_run()
-    tombstone = event(0, 50, b"k0", "")._replace(value=None, fields=None)
+    tombstone = event(0, 50, b"k0", "")._replace(value=None, fields=None)   # nothing came of it
     poison = event(0, 51, b"k0", "")._replace(value=b"\x00\x01", fields=None)
     dead = [*run.dead_letters, dead_letter(poison, 1, cost=Decimal(0))]
     report = judge(replace(run, inputs=[*run.inputs, tombstone, poison], dead_letters=dead), EXPECT, PRICES)
@@ -304,14 +305,16 @@ def test_more_billed_costs_than_served_calls_are_noticed() -> None:
 
 
 def test_quotes_ignores_case_spacing_and_punctuation_but_not_words() -> None:
-    """A summary is the event's own when its words stand in it in the same order; whole words only."""
+    """A summary is the event's own when its words stand in it in the same order, outside of quotes."""
     answers = quotes("subject", "body")
     mail = {"subject": "Kalte  Heizung!", "body": "Guten Tag,\r\nseit gestern <b>kein</b> Strom.\x00 日本語"}
     assert answers(mail, {"summary": "guten tag seit gestern"})
     assert answers(mail, {"summary": "Kalte Heizung"})
     assert answers(mail, {"summary": "日本語"})
     assert not answers(mail, {"summary": "Tag gestern"})
-    assert not answers(mail, {"summary": "guten ta"})
+    assert answers(mail, {"summary": "guten tag seit ges"})   # cut
+    assert not answers(mail, {"summary": "uten tag"})
+    assert not answers({"subject": "Re: Lunch", "body": "Yes!\n> Where is it"}, {"summary": "Where is it"})
     assert not answers(mail, {"summary": ""})
     assert answers({"subject": "", "body": None}, {"summary": ""})
 
@@ -353,6 +356,31 @@ def test_amounts_are_written_in_plain_digits() -> None:
     """Neither exponents nor trailing zeros: two reports of the same amount read the same."""
     written = {"0E-12": "0", "1E+2": "100", "0.000000450000": "0.00000045", "12": "12"}
     assert {text: plain(Decimal(text)) for text in written} == written
+
+
+def test_a_tombstone_is_passed_on_with_its_headers() -> None:
+    """A tombstone comes out as one that names its source; one that became a value, or lost a header, is a fault."""
+    tombstone = Record("in", 0, 0, b"k", None, (("trace", b"1"),))
+    source = {"topic": b"in", "partition": b"0", "offset": b"0"}
+    place = [(f"eventmill.source.{name}", value) for name, value in source.items()]
+    passed = Record("out", 0, 0, b"k", None, (*tombstone.headers, *place))
+    report = judge(Evidence(inputs=[tombstone], results=[passed], costs=[]))
+    assert report.clean, report.faults
+    assert (report.counts["tombstones"], report.counts["tombstones_passed"], report.counts["results"]) == (1, 1, 0)
+    bare = passed._replace(headers=tuple(place))
+    assert judge(Evidence(inputs=[tombstone], results=[bare])).faults == {"headers_changed": 1}
+    valued = result(tombstone._replace(fields={"body": ""}), 0)
+    assert judge(Evidence(inputs=[tombstone], results=[valued])).faults == {"tombstones_changed": 1}
+    record = event(0, 0, b"k", "text")
+    assert judge(Evidence(inputs=[record], results=[passed])).faults == {"tombstones_changed": 1}
+
+
+def test_the_report_of_an_earlier_failure_is_replaced_not_kept() -> None:
+    """A dead letter that comes in again and fails again has the headers of its last failure only."""
+    record = event(0, 0, b"k", "text")
+    again = record._replace(headers=(*record.headers, ("eventmill.error.offset", b"17")))
+    assert judge(Evidence(inputs=[again], results=[], dead_letters=[dead_letter(record, 0)])).clean
+    assert judge(Evidence(inputs=[again], results=[], dead_letters=[dead_letter(again, 0)])).clean
 
 
 @pytest.mark.parametrize(("said", "faults"), [(None, 0), (Decimal(0), 0), (CALL, 1), ("much", 1)])
