@@ -10,6 +10,7 @@ from checking.evidence import Call, Expect, Fields, Findings, Rate, Record, Sour
 COST_PLACES = Decimal("1E-12")   # the finest amount that a cost record holds
 DIGITS = 60                      # of intermediate sums: more than any run can need
 MILLION = 1_000_000
+LOST_ANSWERS = {"timeout", "reset"}   # outcomes of calls that the server worked for, and whose answer never arrived
 
 Prices = Mapping[str, Rate]
 
@@ -159,9 +160,9 @@ def _ledger_total(served: Iterable[Call], prices: Prices, found: Findings) -> De
 
 
 def count_calls(calls: Iterable[Call], found: Findings) -> None:
-    """Count the calls, and those served again after the same text had been answered in full.
+    """Count the calls, and those served again after the same text had been answered.
 
-    A call after one that was cut off, refused or failed is a retry, not a repetition.
+    A call after one that was not served, or whose answer never arrived, is a retry, not a repetition.
     """
     answered: set[tuple[str, str]] = set()
     for call in sorted(calls, key=lambda call: call.sequence):
@@ -172,7 +173,7 @@ def count_calls(calls: Iterable[Call], found: Findings) -> None:
         question = (call.model, call.sha256)
         if question in answered:
             found.add("calls_repeated", f"call {call.sequence} of {call.sha256[:12]}")
-        if call.outcome == "ok":
+        if call.outcome not in LOST_ANSWERS:
             answered.add(question)
 
 

@@ -22,8 +22,6 @@ from confluent_kafka.admin import AdminClient, NewTopic
 import checker
 from checker import CannotCheckError, Expect, Rate, Report, StageTopics, check, quotes
 
-pytestmark = pytest.mark.integration
-
 PARTITIONS = 2
 CALL = Decimal("0.00045")   # what 1000 prompt and 100 completion tokens cost
 PRICES = {"m": Rate(Decimal("0.25"), Decimal(2))}

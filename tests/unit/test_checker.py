@@ -261,13 +261,14 @@ def test_events_without_a_key_have_no_order() -> None:
     assert judge(Evidence(inputs=inputs, results=results)).clean
 
 
-def test_a_retry_of_a_call_that_failed_is_no_repetition() -> None:
-    """A call after one that was cut or not served is a retry; one after a full answer was paid twice."""
+@pytest.mark.parametrize("last", ["ok", "truncated", "refusal", "invalid"])
+def test_a_retry_of_a_call_that_failed_is_no_repetition(last: str) -> None:
+    """A call after one that was not served or not answered is a retry; one after any answer was paid twice."""
     run = clean_run()
     calls = [
-        call(1, "t", outcome="rate_limited", served=False, prompt_tokens=0, completion_tokens=0),
-        call(2, "t", outcome="truncated"),
-        call(3, "t"),
+        call(1, "t", outcome="429", served=False, prompt_tokens=0, completion_tokens=0),
+        call(2, "t", outcome="timeout"),
+        call(3, "t", outcome=last),
     ]
     bare = Evidence(inputs=run.inputs, results=run.results, dead_letters=run.dead_letters)
     report = judge(replace(bare, calls=calls))
