@@ -8,6 +8,7 @@ from eventmill_agents.enrich import Enricher
 from eventmill_agents.ports import ChatModels, Prices
 from eventmill_agents.steps.python import StepFunction
 from eventmill_connectors.kafka.admin import Topics
+from eventmill_connectors.kafka.settings import consumer_settings
 from eventmill_connectors.registry import SchemaRegistry
 from eventmill_schemas.codec import AvroWriter
 from eventmill_schemas.pipeline import Pipeline, Stage
@@ -20,7 +21,7 @@ from eventmill_streams.processor import StageProcessor
 from eventmill_streams.publish import Publisher
 from eventmill_streams.slot import identity
 from eventmill_streams.window import Limits
-from eventmill_streams.worker import Worker, WorkerSettings, consumer_settings
+from eventmill_streams.worker import Worker, WorkerSettings
 
 WINDOW_FACTOR = 8
 """Events admitted per event in flight, unless the stage says otherwise."""

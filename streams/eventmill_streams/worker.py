@@ -6,13 +6,13 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import faust
 import structlog
 
 from eventmill_connectors.kafka.group_metadata import check_format
 from eventmill_connectors.kafka.offsets import StableOffsets
+from eventmill_connectors.kafka.settings import client_settings, consumer_settings
 from eventmill_connectors.kafka.transaction import TransactionalProducer
 from eventmill_schemas.errors import EventmillError
 from eventmill_schemas.pipeline import Kafka
@@ -128,13 +128,3 @@ class Worker:
             os._exit(128 + number)
         _log.info("stopping", signal=signal.Signals(number).name, drain_seconds=self._settings.shutdown_timeout)
         self._stopping.set()
-
-
-def consumer_settings(kafka: Kafka) -> dict[str, Any]:
-    """Return librdkafka settings of clients that only read."""
-    return {**kafka.client, "bootstrap.servers": kafka.bootstrap}
-
-
-def client_settings(kafka: Kafka, largest_record: int) -> dict[str, Any]:
-    """Return librdkafka settings of producers. The client's size limit is above every topic's, so that one decides."""
-    return {**consumer_settings(kafka), "message.max.bytes": max(1_000_000, 2 * largest_record)}

@@ -55,7 +55,7 @@ class Topics:
         try:
             listed = admin.list_topics(timeout=TIMEOUT).topics
         except KafkaException as error:
-            raise _unreachable(self._config) from error
+            raise unreachable(self._config) from error
         partitions = {name: len(listed[name].partitions) for name in names if name in listed}
         if not partitions:
             return {}
@@ -106,17 +106,16 @@ class Topics:
                 if reason.code() == ignore:
                     continue
                 if reason.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
-                    raise _unreachable(self._config) from error
+                    raise unreachable(self._config) from error
                 raise SetupError(f"Kafka refused a change of {what}: {reason.str()}") from error
         del admin
         return found
 
 
-def _unreachable(config: Mapping[str, Any]) -> KafkaUnreachable:
+def unreachable(config: Mapping[str, Any]) -> KafkaUnreachable:
+    """Return the error that says that no broker answers a client with this configuration."""
     bootstrap = config.get("bootstrap.servers")
     return KafkaUnreachable(
         f"no Kafka broker answers at {bootstrap}",
         remedy="Start it (`eventmill dev up` starts a local one), or set kafka.bootstrap",
     )
-
-

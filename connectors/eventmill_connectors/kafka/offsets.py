@@ -71,18 +71,26 @@ class StableOffsets:
 
     def _read(self, partitions: list[Partition]) -> dict[Partition, Committed]:
         reader = self._reader = self._reader or Consumer(self._config)
-        found: dict[Partition, Committed] = {}
-        end, asks, limit = time.monotonic() + _ROUND, [partitions], _ALL_AT_ONCE
-        while asks and time.monotonic() < end:
-            ask = asks.pop(0)
-            try:
-                answer = reader.committed([TopicPartition(*partition) for partition in ask], timeout=limit)
-            except KafkaException as error:
-                if error.args[0].code() not in (KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT):
-                    raise
-                if len(ask) > 1:
-                    asks += [[partition] for partition in ask]
-                limit = _SINGLY
-                continue
-            found |= {(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in answer if p.error is None}
-        return found
+        return read_stable(reader, partitions)
+
+
+def read_stable(reader: Consumer, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+    """Read what the group of `reader`, a read_committed consumer, has committed; blocks for about ten seconds at most.
+
+    Partitions missing from the answer are unstable or unreadable now. Raises KafkaException where the client failed.
+    """
+    found: dict[Partition, Committed] = {}
+    end, asks, limit = time.monotonic() + _ROUND, [list(partitions)], _ALL_AT_ONCE
+    while asks and time.monotonic() < end:
+        ask = asks.pop(0)
+        try:
+            answer = reader.committed([TopicPartition(*partition) for partition in ask], timeout=limit)
+        except KafkaException as error:
+            if error.args[0].code() not in (KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT):
+                raise
+            if len(ask) > 1:
+                asks += [[partition] for partition in ask]
+            limit = _SINGLY
+            continue
+        found |= {(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in answer if p.error is None}
+    return found
