@@ -101,7 +101,8 @@ _QUOTED = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
 
 
 def _words(text: object) -> str:
-    return " " + " ".join(re.findall(r"\w+", str(text or "").casefold()))
+    written = str(text or "").replace("\0", "")   # U+0000 is never sent to a model nor stored
+    return " " + " ".join(re.findall(r"\w+", written.casefold()))
 
 
 # -- The command line --------------------------------------------------------------------------------------------------

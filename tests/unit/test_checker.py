@@ -312,6 +312,7 @@ def test_quotes_ignores_case_spacing_and_punctuation_but_not_words() -> None:
     assert answers(mail, {"summary": "guten tag seit gestern"})
     assert answers(mail, {"summary": "Kalte Heizung"})
     assert answers(mail, {"summary": "日本語"})
+    assert answers({"subject": "EMP\0NAME", "body": ""}, {"summary": "EMPNAME"})   # NUL is dropped, not a blank
     assert not answers(mail, {"summary": "Tag gestern"})
     assert answers(mail, {"summary": "guten tag seit ges"})   # cut
     assert not answers(mail, {"summary": "uten tag"})
