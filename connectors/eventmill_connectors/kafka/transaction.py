@@ -21,6 +21,9 @@ _RECORD_AT_FAULT = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_
 _CALL_LIMIT = 10.0
 """Seconds that librdkafka itself is given for one blocking call; below DEADLINE: normally it reports by itself."""
 
+_REPORT_WAIT = 0.1
+"""Seconds in which outstanding delivery reports are awaited before an abort: they name the record at fault."""
+
 _RETRY_LIMIT = 12.0
 """Seconds in which a call that reports a retriable error is repeated."""
 
@@ -108,7 +111,10 @@ class TransactionalProducer:
         """
         if self._producer is None:
             raise OutcomeUnknown("the transactional producer is not open")
-        return await self._bounded(_transact, self._producer, records, offsets, member)
+        rejected = await self._bounded(_transact, self._producer, records, offsets, member)
+        if rejected is not None:
+            await self.open()  # librdkafka's sequence numbers are not to be trusted after a refusal: it repeats it
+        return rejected
 
     def close(self) -> None:
         """Let go of the producer without waiting. An open transaction is ended by the next owner of the id."""
@@ -156,9 +162,11 @@ def _transact(
             _repeat(producer.commit_transaction, _CALL_LIMIT)
             return None
     except KafkaException as error:
-        reason, delivered = error.args[0], list(failed)  # the abort adds purge callbacks of innocent records
+        reason = error.args[0]
         if reason.fatal():
             raise
+        producer.poll(_REPORT_WAIT)  # a refused record may surface here first, as a call in an "erroneous state"
+        delivered = list(failed)  # the abort adds purge callbacks of innocent records
         _repeat(producer.abort_transaction, _CALL_LIMIT)
         if reason.code() in _STALE:
             raise StaleGeneration(f"the consumer group has moved on ({reason.name()})") from error
