@@ -76,7 +76,8 @@ class ChatClients:
 
         Guarantees: returns or raises within `timeout` seconds; never retries; may be cancelled at any await.
         Raises: RateLimited, Overloaded, Ambiguous (one attempt failed), RequestRefused (the request is wrong),
-        ModelUnreachable, AccountClosed (no event is to blame); UsageError for what `check` would have found.
+        CallFailed (the server failed and asks not to repeat), ModelUnreachable, AccountClosed (no event is to blame);
+        UsageError for what `check` would have found.
         """
         client = self._by_model.get((model.provider, model.base_url)) or self._client(model)
         return await client.complete(model.model, request, timeout)

@@ -16,6 +16,7 @@ from eventmill_connectors.chat.transport import Answer
 from eventmill_schemas.errors import (
     AccountClosed,
     Ambiguous,
+    CallFailed,
     EventmillError,
     ModelUnreachable,
     Overloaded,
@@ -73,12 +74,13 @@ def failure(answer: Answer, now: datetime) -> EventmillError:
 
 def _by_repeatability(answer: Answer, message: str, wait: float | None) -> EventmillError:
     status, advice = answer.status, answer.headers.get("x-should-retry")
+    # 408 says that the request came too late; gateways also send it when the model behind them did not answer in time.
+    uncertain = status >= 500 or status == _REQUEST_TIMEOUT
     if advice == "false":
-        return RequestRefused(f"{message}, and asks not to repeat the request")
+        return (CallFailed if uncertain else RequestRefused)(f"{message}, and asks not to repeat the request")
     if status in _OVERLOADED or status == _CONFLICT:   # 409: another request holds the resource; nothing was served
         return Overloaded(message, retry_after=wait)
-    # 408 says that the request came too late; gateways also send it when the model behind them did not answer in time.
-    if status >= 500 or status == _REQUEST_TIMEOUT or advice == "true":
+    if uncertain or advice == "true":
         return Ambiguous(message, retry_after=wait)
     return RequestRefused(message)
 
