@@ -71,10 +71,15 @@ def is_coloured(stream: IO[str]) -> bool:
 def _as_cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def _as_json(value: Any) -> Any:
-    if isinstance(value, Path | Decimal):
+    if isinstance(value, Decimal):
+        # Text and without exponent: nothing that reads it can round it.
+        return f"{value:f}"
+    if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -60,6 +60,14 @@ def unprivileged_account() -> Account | None:
     )
 
 
+def make_open(folder: Path) -> None:
+    """Make the folder, and what is missing above it, open to every account, whatever the umask is."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(exist_ok=True)
+        place.chmod(0o755)
+
+
 def _existing() -> Iterator[Account]:
     for name in _CANDIDATES:
         try:

@@ -25,12 +25,14 @@ class Command:
 class Part(Protocol):
     """One server: how to prepare, start, ask and stop it. It keeps no state of its own.
 
-    `ports` names the ports it listens on, that of its clients first. `stop_signal` ends it in order.
+    `ports` names the ports it listens on, that of its clients first. `stop_signal` ends it in order. `needed_by` names
+    the parts that are started after it works, ended before it is, and know its port from their own start.
     """
 
     name: ClassVar[str]
     ports: ClassVar[tuple[str, ...]]
     stop_signal: ClassVar[signal.Signals]
+    needed_by: ClassVar[tuple[str, ...]]
 
     @property
     def port(self) -> int:

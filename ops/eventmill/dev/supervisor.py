@@ -1,34 +1,44 @@
 """Starting, adopting and ending the parts of one stack."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from signal import SIGKILL, Signals
 
 from eventmill.dev import ports, process
 from eventmill.dev.folder import StackFolder
-from eventmill.dev.part import Report
+from eventmill.dev.part import Part, Report
 from eventmill.dev.parts import KINDS, build
 from eventmill.dev.state import ProcessRecord, State
 from eventmill_schemas.errors import StackFailed
 
-_START_SECONDS = 120.0
-_ADOPT_SECONDS = 20.0
-_STOP_SECONDS = 30.0
 _ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long, in seconds, a part may take: to work after its start, to answer when it runs already, to end."""
+
+    start: float = 120.0
+    adopt: float = 20.0
+    stop: float = 30.0
 
 
 @dataclass(frozen=True)
 class Supervisor:
     """The parts of one stack. Whoever makes one holds the stack's lock as long as it is used.
 
-    What is started is in the state file before it is waited for.
+    What is started is in the state file before it is waited for. `kinds` are the parts that there are, in the order of
+    their start; `build` makes one from its name, the folder and the state.
     """
 
     folder: StackFolder
     state: State
     report: Report
     usual_ports: bool
+    kinds: Mapping[str, type[Part]] = field(default_factory=lambda: KINDS)
+    build: Callable[[str, StackFolder, State], Part] = build
+    patience: Patience = Patience()
 
     def start(self, names: Sequence[str]) -> None:
         """Start the parts that don't run and wait until all of them work.
@@ -37,26 +47,29 @@ class Supervisor:
         Raises StackFailed with the end of the log of a part that does not start.
         """
         begun: dict[str, float] = {}
+        for name in self.kinds:
+            if not self.state.ports.keys() >= set(self.kinds[name].ports):
+                self._choose_ports(name)
         try:
             for name in names:
                 if self._adopt(name):
                     continue
                 begun[name] = time.monotonic()
                 self._launch(name)
-                if name == "postgres":
+                if self.kinds[name].needed_by:
                     self._await(name, begun[name])
             for name, began in begun.items():
-                if name != "postgres":
+                if not self.kinds[name].needed_by:
                     self._await(name, began)
         except BaseException:
             self.end(list(begun))
             raise
 
     def end(self, names: Sequence[str]) -> None:
-        """End the parts in order, the registry before its database; return when no process of them is left."""
-        for name in reversed(KINDS):
+        """End the parts in the opposite order of their start; return when no process of them is left."""
+        for name in reversed(list(self.kinds)):
             if name in names:
-                if self._end(name, KINDS[name].stop_signal):
+                if self._end(name, self.kinds[name].stop_signal):
                     self.report(f"{name} is stopped")
                 self.state.processes.pop(name, None)
                 self.folder.save(self.state)
@@ -73,8 +86,8 @@ class Supervisor:
         record = ProcessRecord(pid=found.pid, started=found.create_time())
         self.state.processes[name] = record
         self.folder.save(self.state)
-        part = build(name, self.folder, self.state)
-        process.wait_until(lambda: not process.is_living(record) or part.complaint() is None, _ADOPT_SECONDS)
+        part = self.build(name, self.folder, self.state)
+        process.wait_until(lambda: not process.is_living(record) or part.complaint() is None, self.patience.adopt)
         if process.is_living(record) and part.complaint() is None:
             part.settle()
             self.report(f"{name} runs already at port {part.port}")
@@ -87,7 +100,7 @@ class Supervisor:
         # What a server that died has left behind, such as Postgres' children, still holds its data.
         self._end(name, SIGKILL)
         self._choose_ports(name)
-        part = build(name, self.folder, self.state)
+        part = self.build(name, self.folder, self.state)
         self.folder.save(self.state)
         self.folder.empty_temporary(name)
         part.prepare()
@@ -98,13 +111,13 @@ class Supervisor:
         for attempt in range(1, _ATTEMPTS + 1):
             complaint = self._ask(name)
             if complaint is None:
-                part = build(name, self.folder, self.state)
+                part = self.build(name, self.folder, self.state)
                 part.settle()
                 self.report(f"{name} is ready at port {part.port} after {time.monotonic() - began:.1f} s")
                 return
             living = process.is_living(self.state.processes[name])
             # Somebody may have taken its port between our look and its start.
-            lost_port = not living and not all(ports.is_free(self.state.ports[port]) for port in KINDS[name].ports)
+            lost_port = not living and not all(ports.is_free(self.state.ports[port]) for port in self.kinds[name].ports)
             if attempt == _ATTEMPTS or not lost_port:
                 happened = f"does not answer: {complaint}" if living else "ended"
                 last = "\n".join(self.folder.tail(name, 15))
@@ -116,7 +129,7 @@ class Supervisor:
 
     def _ask(self, name: str) -> str | None:
         """Ask a part that was launched until it works, ends or takes too long. Return its last complaint."""
-        part = build(name, self.folder, self.state)
+        part = self.build(name, self.folder, self.state)
         complaint: str | None = "it was not asked yet"
 
         def answered() -> bool:
@@ -127,11 +140,11 @@ class Supervisor:
             complaint = "it ended"
             return True
 
-        process.wait_until(answered, _START_SECONDS)
+        process.wait_until(answered, self.patience.start)
         return complaint
 
     def _choose_ports(self, name: str) -> None:
-        own = KINDS[name].ports
+        own = self.kinds[name].ports
         kept = self.state.ports
         for port in own:
             taken = [number for other, number in kept.items() if other != port]
@@ -140,10 +153,9 @@ class Supervisor:
             kept[port] = ports.choose(preferred, taken=taken)
             if before is not None and kept[port] != before:
                 self.report(f"port {before} ({port}) is taken by another program: now {kept[port]}")
-                if name == "postgres":
-                    # A registry that still runs knows the old port only.
-                    self.end(["registry"])
+                self.end(self.kinds[name].needed_by)
 
     def _end(self, name: str, ask: Signals) -> bool:
         """End what runs of the part; return whether anything did."""
-        return process.end(self.state.marker(name), self.state.processes.get(name), ask=ask, patience=_STOP_SECONDS)
+        record = self.state.processes.get(name)
+        return process.end(self.state.marker(name), record, ask=ask, patience=self.patience.stop)
