@@ -29,6 +29,7 @@ EventmillError
 │   └── KafkaUnreachable
 ├── DeliveryError          a transaction did not end as asked
 │   ├── StaleGeneration    the consumer group has moved on: drop the assignment
+│   ├── ProducerFenced     another producer has taken our transactional id, or the broker gave ours up
 │   └── OutcomeUnknown     it may or may not have committed: reopen, read, repeat what is missing
 ├── StackFailed            a server of the local stack does not start, or does not end
 └── InvariantViolated      going on could lose or double an event: the process stops
@@ -245,6 +246,12 @@ class StaleGeneration(DeliveryError):
     """The consumer group has moved on: nothing of this assignment can be committed any more."""
 
     kind = "stale_generation"
+
+
+class ProducerFenced(DeliveryError):
+    """Another producer has taken our transactional id, or the broker gave ours up; nothing of ours can commit."""
+
+    kind = "producer_fenced"
 
 
 class OutcomeUnknown(DeliveryError):

@@ -68,9 +68,15 @@ def create_app(kafka: Kafka, identity: Identity, times: Membership, largest_fetc
 
 
 def connect(
-    app: faust.App, inputs: tuple[str, ...], replica: Replica, identity: Identity, drain_seconds: float
+    app: faust.App,
+    inputs: tuple[str, ...],
+    replica: Replica,
+    identity: Identity,
+    *,
+    drain_seconds: float,
+    leave: bool,
 ) -> None:
-    """Let the app's agent and signals drive `replica`."""
+    """Let the app's agent and signals drive `replica`. `leave`: a static member gives its partitions up at the end."""
     faust_internals.install(replica)
     topic = app.topic(
         *inputs, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False
@@ -89,6 +95,8 @@ def connect(
 
     async def before_shutdown(*_: Any, **__: Any) -> None:
         await replica.drain(drain_seconds)
+        if leave:
+            faust_internals.leave_on_stop(app)
 
     app.agent(topic, name="intake")(intake)
     app.on_partitions_assigned.connect(assigned, weak=False)

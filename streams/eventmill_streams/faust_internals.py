@@ -149,6 +149,14 @@ def membership(app: Any, instance_id: str | None) -> Member:
     return Member(app.conf.id, coordinator.generation, coordinator.member_id, instance_id)
 
 
+def leave_on_stop(app: Any) -> None:
+    """Let a static member leave the group when the consumer stops (aiokafka/consumer/group_coordinator.py:374).
+
+    Static members stay by themselves, which is the point of them: their partitions wait for the restart.
+    """
+    app.consumer._thread._consumer._coordinator._group_instance_id = None
+
+
 async def log_start(app: Any, partition: Partition) -> int:
     """Return the first offset that retention has left. drivers/aiokafka.py:1048."""
     tp = TP(*partition)

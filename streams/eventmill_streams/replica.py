@@ -75,6 +75,7 @@ class Replica:
         self._metrics = metrics
         self._failed = failed
         self._draining = False
+        self._member_id: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.running.set_function(lambda: self.window.running)
         metrics.unsettled.set_function(lambda: self.window.unsettled)
@@ -199,6 +200,9 @@ class Replica:
             await self._takeover.open_producer(live)
         await self._takeover.read(list(session.lanes), live, found)
         self.doors.reset()
+        if self._member_id not in (None, session.member.member_id) and session.member.instance_id is not None:
+            await self.ticker.prove(session)
+        self._member_id = session.member.member_id
         if live():
             _log.info("open", partitions=len(session.lanes), generation=session.member.generation)
 

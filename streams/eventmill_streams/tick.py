@@ -14,7 +14,15 @@ import structlog
 
 from eventmill_connectors.kafka.offsets import Committed
 from eventmill_connectors.kafka.transaction import OffsetCommit, OutRecord, Rejected
-from eventmill_schemas.errors import OutcomeUnknown, RecordTooLarge, SetupError, StaleGeneration
+from eventmill_schemas.errors import (
+    DeliveryError,
+    InvariantViolated,
+    OutcomeUnknown,
+    ProducerFenced,
+    RecordTooLarge,
+    SetupError,
+    StaleGeneration,
+)
 from eventmill_schemas.events import RawRecord
 from eventmill_streams.lane import Lane, Partition, State, Work
 from eventmill_streams.metrics import Metrics
@@ -82,6 +90,24 @@ class Ticker:
             if self._window.ready:
                 self.wake()
 
+    async def prove(self, session: Session) -> None:
+        """Commit the frontiers as they are, to learn whether the slot is still ours.
+
+        Two replicas with one slot take the group membership from each other again and again; the producer of the
+        earlier one is fenced for good. Raises InvariantViolated in that one.
+        """
+        async with self.busy:
+            if session.closed or not session.lanes:
+                return
+            offsets = _offsets({lane: set() for lane in session.lanes.values() if lane.settled is not None})
+            try:
+                await self._takeover.producer.commit([], offsets, session.member)
+            except ProducerFenced as error:
+                _check_slot(session, error)
+            except (OutcomeUnknown, StaleGeneration) as error:
+                _log.info("could not prove the slot; the next tick will", reason=str(error))
+        await self._takeover.open_producer(lambda: not session.closed)
+
     async def _commit(self, session: Session, works: Sequence[Work[Settlement]]) -> bool:
         """Commit `works`; False: the session is over, they stay READY and are adopted if their partitions come back."""
         pause = 0.05
@@ -98,9 +124,10 @@ class Ticker:
                 self._metrics.ticks.labels(outcome=error.kind).inc()
                 session.closed = True
                 return False
-            except OutcomeUnknown as error:
+            except (OutcomeUnknown, ProducerFenced) as error:
                 _log.warning("a transaction's outcome is unknown; reading what is committed", reason=str(error))
                 self._metrics.ticks.labels(outcome=error.kind).inc()
+                _check_slot(session, error)
                 self._takeover.check_hangs()
                 works = await self._resolve(session, works)
                 await asyncio.sleep(pause)
@@ -167,6 +194,15 @@ class Ticker:
             offsets = [OffsetCommit(*lane.partition, truth[lane.partition].frontier, "") for lane in batches]
             self._settle(batches, offsets, done)
         return [work for work in works if work.state == State.READY]
+
+
+def _check_slot(session: Session, error: DeliveryError) -> None:
+    if isinstance(error, ProducerFenced) and session.member.instance_id is not None:
+        raise InvariantViolated(
+            f"another replica has taken the slot of {session.member.instance_id}, or this one was stopped for so long "
+            "that Kafka gave it up",
+            remedy="Give each replica its own --slot (or EVENTMILL_SLOT)",
+        ) from error
 
 
 def _due(session: Session) -> list[Lane[Settlement]]:

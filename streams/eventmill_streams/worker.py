@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,16 +28,24 @@ from eventmill_streams.window import Limits
 _STOP_MARGIN = 15.0
 """Seconds beyond the drain that leaving the group and closing clients may take; then the process exits anyway."""
 
+_SAME_SIGNAL = 1.0
+"""Seconds in which a second signal counts as the first: who signals a process and its group reaches us twice."""
+
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """How this process runs; what it does is the pipeline's. `shutdown_timeout`: seconds that calls in flight get."""
+    """How this process runs; what it does is the pipeline's.
+
+    `shutdown_timeout`: seconds that calls in flight get. `leave`: at the end the partitions go to others at
+    once (scaling in), instead of waiting a session time-out for this slot to come back (a restart).
+    """
 
     http_host: str = "127.0.0.1"
     http_port: int = 0
     shutdown_timeout: float = 30.0
+    leave: bool = False
     membership: Membership = field(default_factory=Membership)
 
 
@@ -61,6 +70,7 @@ class Worker:
         self._largest_record = largest_record
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
+        self._asked_at = 0.0
 
     async def run(self, processor: Processor, started: Callable[[str], None]) -> None:
         """Work until SIGTERM or SIGINT; `started` is called with the health address once the port listens.
@@ -74,7 +84,14 @@ class Worker:
         app = create_app(self._kafka, self._identity, self._settings.membership, self._largest_record)
         takeover = Takeover(producer, offsets, self.metrics)
         replica = Replica(self._limits, processor, takeover, FetchPosition(app), self.metrics, self._fail)
-        connect(app, self._inputs, replica, self._identity, self._settings.shutdown_timeout)
+        connect(
+            app,
+            self._inputs,
+            replica,
+            self._identity,
+            drain_seconds=self._settings.shutdown_timeout,
+            leave=self._settings.leave,
+        )
         server = HealthServer(replica, self.metrics, self._settings.http_host, self._settings.http_port)
         self._handle_signals()
         await server.start()
@@ -123,8 +140,12 @@ class Worker:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
+        now = time.monotonic()
+        if self._stopping.is_set() and now - self._asked_at < _SAME_SIGNAL:
+            return
         if self._stopping.is_set():
             _log.warning("second signal: exiting at once; what was not committed is repeated by the next owner")
             os._exit(128 + number)
+        self._asked_at = now
         _log.info("stopping", signal=signal.Signals(number).name, drain_seconds=self._settings.shutdown_timeout)
         self._stopping.set()

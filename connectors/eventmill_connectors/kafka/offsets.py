@@ -39,6 +39,7 @@ class StableOffsets:
             "group.id": group,
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
+            "log_level": 0,  # never polled: it could not hand its lines to a logger
         }
         self._reader: Consumer | None = None
         self._thread = DaemonThread("offsets")

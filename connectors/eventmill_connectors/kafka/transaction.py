@@ -1,6 +1,7 @@
 """One transactional producer per replica: results, costs and the group's offsets in one Kafka transaction (KIP-447)."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from eventmill_connectors.kafka.daemon_thread import DaemonThread, dispose
 from eventmill_connectors.kafka.group_metadata import Member
-from eventmill_schemas.errors import OutcomeUnknown, StaleGeneration
+from eventmill_schemas.errors import OutcomeUnknown, ProducerFenced, StaleGeneration
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_LOG = logging.getLogger("librdkafka")
+
 _STALE = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _RECORD_AT_FAULT = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError._INVALID_ARG})
 
 _CALL_LIMIT = 10.0
@@ -98,7 +102,7 @@ class TransactionalProducer:
         Raises OutcomeUnknown where no broker answered in time.
         """
         self._release()
-        self._producer = await self._bounded(_initialise, Producer(self._config))
+        self._producer = await self._bounded(_initialise, Producer(self._config, logger=_LOG))
 
     async def commit(
         self, records: Sequence[OutRecord], offsets: Sequence[OffsetCommit], member: Member
@@ -106,8 +110,9 @@ class TransactionalProducer:
         """Commit `records` and `offsets` together, or nothing.
 
         Returns None when committed, Rejected when a record can never be stored (nothing committed).
-        Raises StaleGeneration when the group has moved on (nothing committed), OutcomeUnknown otherwise: then `open`
-        again, read the offsets, and repeat what is missing.
+        Raises StaleGeneration when the group has moved on (nothing committed); ProducerFenced when the transactional id
+        is another producer's (this may have been noticed after the commit); OutcomeUnknown otherwise. After the last
+        two: `open` again, read the offsets, and repeat what is missing.
         """
         if self._producer is None:
             raise OutcomeUnknown("the transactional producer is not open")
@@ -133,6 +138,8 @@ class TransactionalProducer:
             if isinstance(error, TimeoutError):
                 self.hung += 1
                 raise OutcomeUnknown(f"a Kafka transaction call did not return in {self._deadline:g} s") from error
+            if isinstance(error, KafkaException) and error.args[0].code() in _FENCED:
+                raise ProducerFenced(f"the transactional id is in use by another producer: {error.args[0]}") from error
             if isinstance(error, KafkaException):
                 raise OutcomeUnknown(f"a Kafka transaction failed: {error.args[0]}") from error
             raise
@@ -160,6 +167,7 @@ def _transact(
         if refused is None:
             _repeat(producer.send_offsets_to_transaction, positions, member.to_bytes(), _CALL_LIMIT)
             _repeat(producer.commit_transaction, _CALL_LIMIT)
+            producer.poll(0)  # hands the library's log lines over
             return None
     except KafkaException as error:
         reason = error.args[0]

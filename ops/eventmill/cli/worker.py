@@ -43,6 +43,9 @@ def worker(
     shutdown_timeout: Annotated[
         float, typer.Option(help="Seconds that calls in flight get after SIGTERM.", min=0)
     ] = 30.0,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="At the end leave the group although there is a slot: for scaling in.")
+    ] = False,
     log_format: Annotated[LogFormat, typer.Option(help="How logs look.")] = LogFormat.AUTO,
     parent: Annotated[int | None, typer.Option(help="Exit when this process is gone.", hidden=True)] = None,
 ) -> None:
@@ -57,7 +60,9 @@ def worker(
     configure(log_format, stage, number)
     if parent is not None:
         _exit_with(parent)
-    settings = WorkerSettings(http_host=http_host, http_port=http_port, shutdown_timeout=shutdown_timeout)
+    settings = WorkerSettings(
+        http_host=http_host, http_port=http_port, shutdown_timeout=shutdown_timeout, leave=leave
+    )
     code = 0
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -11,7 +11,7 @@ from eventmill_connectors.kafka.admin import Topics
 from eventmill_connectors.kafka.group_metadata import Member, check_format
 from eventmill_connectors.kafka.offsets import StableOffsets
 from eventmill_connectors.kafka.transaction import OffsetCommit, OutRecord, TransactionalProducer
-from eventmill_schemas.errors import OutcomeUnknown, StaleGeneration
+from eventmill_schemas.errors import OutcomeUnknown, ProducerFenced, StaleGeneration
 from eventmill_schemas.topics import TopicSpec
 
 
@@ -134,7 +134,7 @@ async def test_a_second_producer_of_the_slot_fences_the_first(
     first, second = TransactionalProducer(client, unique), TransactionalProducer(client, unique)
     await first.open()
     await second.open()
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(ProducerFenced):
         await first.commit([OutRecord(topic, 0, None, b"first")], [OffsetCommit(topic, 0, 1, "")], member)
     assert not first.is_open
     assert await second.commit([OutRecord(topic, 0, None, b"second")], [OffsetCommit(topic, 0, 1, "")], member) is None
