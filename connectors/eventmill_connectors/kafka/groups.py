@@ -1,0 +1,101 @@
+"""Consumer groups as the cluster has them: state, members, and for which topics they have committed.
+
+As in admin.py an AdminClient lives for one use, because one that lives through a broker restart was seen to spin.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from eventmill_connectors.kafka.admin import TIMEOUT, unreachable
+from eventmill_connectors.kafka.offsets import Partition
+from eventmill_schemas.errors import SetupError
+
+_AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """One consumer of a group. `instance_id` None: a dynamic member."""
+
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    host: str
+    partitions: tuple[Partition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """A group as its coordinator has it.
+
+    `state` is Kafka's word in lower case: stable, empty, preparing_rebalancing, completing_rebalancing, or dead where
+    there is no such group.
+    """
+
+    group: str
+    state: str
+    members: tuple[GroupMember, ...]
+
+    @property
+    def exists(self) -> bool:
+        """Whether the coordinator knows the group."""
+        return self.state != "dead"
+
+
+class Groups:
+    """Looks at groups. `client` holds librdkafka settings. Every method blocks, for at most about 20 seconds."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._config = dict(client)
+
+    def describe(self, names: Collection[str]) -> dict[str, GroupState]:
+        """Return every group of `names`, unknown ones as dead. Raises KafkaUnreachable, SetupError (not allowed)."""
+        if not names:
+            return {}
+        admin = AdminClient(self._config)
+        futures = admin.describe_consumer_groups(list(names), request_timeout=TIMEOUT)
+        return {name: self._described(name, future) for name, future in futures.items()}
+
+    def topics(self, group: str) -> tuple[str, ...]:
+        """Return the topics that the group has committed offsets for. Raises as `describe` does."""
+        admin = AdminClient(self._config)
+        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=TIMEOUT)
+        try:
+            found = asked[group].result(TIMEOUT + 5)
+        except KafkaException as error:
+            raise self._refused(group, error) from error
+        return tuple(sorted({partition.topic for partition in found.topic_partitions}))
+
+    def _described(self, name: str, future: Any) -> GroupState:
+        try:
+            found = future.result(TIMEOUT + 5)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return GroupState(name, "dead", ())
+            raise self._refused(name, error) from error
+        return GroupState(name, _word(found.state), tuple(_member(member) for member in found.members))
+
+    def _refused(self, group: str, error: KafkaException) -> Exception:
+        reason = error.args[0]
+        if reason.code() in _AWAY:
+            return unreachable(self._config)
+        return SetupError(f"Kafka does not tell about the group {group}: {reason.str()}")
+
+
+def _word(state: ConsumerGroupState) -> str:
+    return str(state.name).lower()
+
+
+def _member(member: Any) -> GroupMember:
+    assigned = member.assignment.topic_partitions if member.assignment is not None else []
+    return GroupMember(
+        member.member_id,
+        member.group_instance_id or None,
+        member.client_id,
+        member.host.removeprefix("/"),
+        tuple(sorted((partition.topic, partition.partition) for partition in assigned)),
+    )
