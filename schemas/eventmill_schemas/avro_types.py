@@ -69,12 +69,15 @@ def children(avro_type: AvroType) -> Iterator[AvroType]:
             yield field["type"]
 
 
-def recursive_type(avro: AvroType) -> str | None:
-    """Return the name of a type that contains itself, None where there is none."""
-    names = named_types(avro)
+def recursive_type(avro: AvroType, names: Names | None = None) -> str | None:
+    """Return the name of a type that contains itself, None where there is none.
+
+    `names`: the named types that `avro` refers to; None: those it defines.
+    """
+    known = named_types(avro) if names is None else names
 
     def search(avro_type: AvroType, above: tuple[int, ...]) -> str | None:
-        avro_type = definition(avro_type, names)
+        avro_type = definition(avro_type, known)
         if isinstance(avro_type, Mapping) and kind(avro_type) == "record":
             if id(avro_type) in above:
                 return str(avro_type["name"])
@@ -84,12 +87,15 @@ def recursive_type(avro: AvroType) -> str | None:
     return search(avro, ())
 
 
-def has_weightless_items(avro: AvroType) -> bool:
-    """Whether an array's items take no bytes on the wire, so that a few bytes can claim any number of them."""
-    names = named_types(avro)
+def has_weightless_items(avro: AvroType, names: Names | None = None) -> bool:
+    """Whether an array's items take no bytes on the wire, so that a few bytes can claim any number of them.
+
+    `names`: the named types that `avro` refers to; None: those it defines.
+    """
+    known = named_types(avro) if names is None else names
 
     def weightless(avro_type: AvroType, above: tuple[int, ...] = ()) -> bool:
-        avro_type = definition(avro_type, names)
+        avro_type = definition(avro_type, known)
         what = kind(avro_type)
         if what == "record" and isinstance(avro_type, Mapping) and id(avro_type) not in above:
             return all(weightless(field["type"], (*above, id(avro_type))) for field in avro_type["fields"])
@@ -100,7 +106,7 @@ def has_weightless_items(avro: AvroType) -> bool:
             return True
         return any(search(inner) for inner in children(avro_type))
 
-    return search(avro)
+    return search(avro) or any(search(meaning) for meaning in known.values())
 
 
 def _definitions(avro: AvroType, namespace: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

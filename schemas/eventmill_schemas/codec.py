@@ -86,21 +86,22 @@ class AvroReader:
     ) -> None:
         self._name = "the writer's schema" if schema_id is None else f"schema {schema_id}"
         try:
-            self._writer = _parse([*references, schema])
+            self._writer, names = _parse([*references, schema])
         except Exception as error:   # fastavro raises whatever its way through the tree meets
             raise Undecodable(f"{self._name} is not a valid Avro schema: {error}") from error
         if kind(self._writer) != "record":
             raise Undecodable(f"{self._name} describes a {kind(self._writer)}: an event is a record")
-        if has_weightless_items(self._writer):
+        if has_weightless_items(self._writer, names):
             raise Undecodable(f"{self._name} has an array of items without content: a few bytes could fill the memory")
         self._reader = None
         if reader_schema is not None:
             try:
-                self._reader = _parse([reader_schema])
+                self._reader, _ = _parse([reader_schema])
             except Exception as error:
                 raise SetupError(f"the reader schema is not a valid Avro schema: {error}") from error
         # fastavro's compiled reader recurses on the C stack: 10 KB of a self-containing type would end the process.
-        self._read = fastavro.schemaless_reader if recursive_type(self._writer) is None else _read_py.schemaless_reader
+        bounded = recursive_type(self._writer, names) is None
+        self._read = fastavro.schemaless_reader if bounded else _read_py.schemaless_reader
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         """Return the fields of one value, given without its frame.
@@ -119,14 +120,15 @@ class AvroReader:
         return fields
 
 
-def _parse(schemas: Sequence[str]) -> Any:
-    """Parse the last of `schemas` with the others as its named types, decimals made exact."""
+def _parse(schemas: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """Parse the last of `schemas` with the others as its named types, decimals made exact; return the names too."""
+    checked: dict[str, Any] = {}
     names: dict[str, Any] = {}
-    for text in schemas[:-1]:
-        fastavro.parse_schema(json.loads(text), names)
-    avro = json.loads(schemas[-1])
-    fastavro.parse_schema(avro, dict(names))   # checks the decimals' scale and precision, which the next parse ignores
-    return fastavro.parse_schema(_exact_decimals(avro), {name: _exact_decimals(type_) for name, type_ in names.items()})
+    for text in schemas:
+        avro = json.loads(text)
+        fastavro.parse_schema(avro, checked)   # it checks scale and precision of decimals by that name only
+        parsed = fastavro.parse_schema(_exact_decimals(avro), names)
+    return parsed, names
 
 
 _EXACT = "eventmill-decimal"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from eventmill_schemas.errors import Undecodable
-from eventmill_schemas.storable_text import storable
+from eventmill_schemas.storable_text import each_text, well_formed_text
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
@@ -21,9 +21,9 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 def decode(value: bytes) -> dict[str, Any]:
     """Return the fields of one event.
 
-    Integers stay exact, other numbers become floats. Text with a lone surrogate in an escape is made storable. Raises
-    Undecodable, with the position, for what is not JSON (NaN, infinities and a byte order mark among them), a repeated
-    name, a number that no float can hold, and a value that is not an object.
+    Integers stay exact, other numbers become floats. A lone surrogate in an escape becomes U+FFFD. Raises Undecodable,
+    with the position, for what is not JSON (NaN, infinities and a byte order mark among them), a repeated name, a
+    number that no float can hold, and a value that is not an object.
     """
     if value[:1] == b"\x00":
         raise Undecodable(
@@ -39,7 +39,7 @@ def decode(value: bytes) -> dict[str, Any]:
     try:
         fields = _DECODER.decode(text)
         if _SURROGATE.search(value) is not None:
-            fields = storable(fields)
+            fields = each_text(well_formed_text, fields)
     except json.JSONDecodeError as error:
         raise _undecodable(error.msg[:1].lower() + error.msg[1:], text, error.pos) from None
     except _Refused as refused:

@@ -80,6 +80,7 @@ def cost_value(event: CostEvent) -> dict[str, Any]:
         "input_tokens": None if usage is None else usage.input_tokens,
         "output_tokens": None if usage is None else usage.output_tokens,
         "cache_read_tokens": None if usage is None else usage.cache_read_tokens,
+        "cache_write_tokens": None if usage is None else usage.cache_write_tokens,
         "reasoning_tokens": None if usage is None else usage.reasoning_tokens,
         "certainty": event.certainty.value,
         "cost": event.cost,
