@@ -136,6 +136,8 @@ def _steps(pipeline: Pipeline, stage: Stage, functions: Mapping[str, StepFunctio
                     remedy=f"Routes: {', '.join(pipeline.routes) or 'none'}",
                 )
             fields = rest if spec.fields is None else spec.fields
+            if not fields:
+                raise UsageError(f"{_label(stage, f'step {spec.name!r}')} has no field left to fill")
             steps.append(Complete(spec, stage.result, fields, names={**_BEFORE, RESULT: answers}))
         elif spec.target not in functions:
             raise UsageError(f"{_label(stage, f'step {spec.name!r}')} needs {spec.target!r}, which is not loaded")
