@@ -19,7 +19,7 @@ setup: ## Make the environment in .venv from requirements.lock
 
 .PHONY: lock
 lock: ## Resolve the dependencies of pyproject.toml anew into requirements.lock
-	scripts/uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+	UV_CUSTOM_COMPILE_COMMAND="make lock" scripts/uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
 		--extra stack --extra test --extra dev --upgrade --quiet pyproject.toml -o requirements.lock
 
 .PHONY: fmt

@@ -13,7 +13,7 @@ import typer
 from eventmill.cli.lazy import Lazy, LazyGroup, command_app
 from eventmill.cli.output import FAILED, OK, say, show, show_json, show_table
 from eventmill.dev.addresses import Addresses, addresses_from_environment
-from eventmill.dev.kafka_tools import TOOLS
+from eventmill.dev.kafka_tools import TOOLS, kafka_tool, tools_java
 from eventmill.dev.parts import KINDS
 from eventmill.dev.process import run_attached
 from eventmill.dev.stack import DEFAULT_FOLDER, Stack
@@ -121,9 +121,9 @@ def kafka(
 
     For example: eventmill dev kafka topics -- --list.
     """
-    stack = Stack(folder)
-    addresses = addresses_from_environment() or stack.addresses()
-    raise typer.Exit(run_attached(stack.kafka_tool(tool, arguments or [], bootstrap=addresses.bootstrap)))
+    addresses = addresses_from_environment() or Stack(folder).addresses()
+    command = kafka_tool(tool, arguments or [], java=tools_java(say), bootstrap=addresses.bootstrap)
+    raise typer.Exit(run_attached(command))
 
 
 def _show_addresses(addresses: Addresses, json: bool) -> None:

@@ -87,6 +87,8 @@ class StackFolder:
                         f"{self.path} is not the folder of a stack, and has {', '.join(foreign)} in it",
                         remedy="Choose another one with --folder",
                     )
+                # It is somebody's project folder that we are in: a password and databases are not for its repository.
+                (self.path / ".gitignore").write_text("*\n")
                 self.save(new_state())
             (self.path / "logs").mkdir(exist_ok=True)
             yield

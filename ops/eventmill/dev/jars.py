@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -91,7 +92,7 @@ def _fill(folder: Path, pom: bytes, maven: str, report: Report) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.unfinished-", dir=folder.parent))
     try:
         (scratch / "pom.xml").write_bytes(pom)
-        _run_maven(program, scratch, folder.parent / "maven")
+        _run_maven(program, scratch, _user_home(), folder.parent / "maven")
         shutil.rmtree(scratch / ".maven", ignore_errors=True)
         sizes = {str(f.relative_to(scratch)): f.stat().st_size for f in sorted(scratch.rglob("*")) if f.is_file()}
         (scratch / _STAMP).write_text(json.dumps(sizes))
@@ -101,9 +102,9 @@ def _fill(folder: Path, pom: bytes, maven: str, report: Report) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run_maven(program: str, scratch: Path, own_repository: Path) -> None:
+def _run_maven(program: str, scratch: Path, home: Path | None, own_repository: Path) -> None:
     argv = [program, "-q", "-B", "-f", str(scratch / "pom.xml"), "package", f"-Dout={scratch}"]
-    if not _home_is_writable():
+    if not _can_keep_repository(home):
         argv.append(f"-Dmaven.repo.local={own_repository}")
     # -U at the second try: Maven remembers a look-up that failed and would not ask again.
     for extra in ([], ["-U"]):
@@ -116,12 +117,19 @@ def _run_maven(program: str, scratch: Path, own_repository: Path) -> None:
     )
 
 
-def _home_is_writable() -> bool:
-    home = os.environ.get("HOME")
-    if not home or not os.access(home, os.W_OK | os.X_OK):
+def _user_home() -> Path | None:
+    # Where Java looks, and so Maven: the account's home, whatever HOME says.
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return None
+
+
+def _can_keep_repository(home: Path | None) -> bool:
+    if home is None:
         return False
-    repository = Path(home) / ".m2"
-    return not repository.exists() or os.access(repository, os.W_OK | os.X_OK)
+    repository = home / ".m2"
+    return os.access(repository if repository.exists() else home, os.W_OK | os.X_OK)
 
 
 def _errors(output: str) -> str:

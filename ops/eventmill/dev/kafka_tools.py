@@ -1,9 +1,12 @@
 """Kafka's own command-line tools, run from the stack's archives: what a bug report or a second opinion asks for."""
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
-from eventmill.dev.java import Java
-from eventmill.dev.part import Command, bare_environment
+from eventmill.dev import jars
+from eventmill.dev.java import Java, find_java
+from eventmill.dev.part import Command, Report, bare_environment
 from eventmill_schemas.errors import UsageError
 
 # Named as in Kafka's bin folder, without "kafka-" in front and ".sh" at the end.
@@ -25,6 +28,11 @@ TOOLS = {
 }
 _WITHOUT_BROKER = {"dump-log"}
 _BOOTSTRAP = "--bootstrap-server"
+
+
+def tools_java(report: Report) -> Java:
+    """Return how the tools are run, fetching them if need be. Raises SetupError if Java or Maven is missing."""
+    return Java(find_java(), jars.ensure(jars.cache_folder(), report), Path(tempfile.gettempdir()))
 
 
 def kafka_tool(name: str, arguments: Sequence[str], *, java: Java, bootstrap: str) -> Command:

@@ -24,11 +24,6 @@ def known(name: str) -> str:
     return name
 
 
-def java_for(name: str, folder: StackFolder) -> Java:
-    """Return how a Java program of this stack is run. Raises SetupError if there is no JRE."""
-    return Java(find_java(), jars.archive_folder(jars.cache_folder()), folder.temporary(name))
-
-
 def build(name: str, folder: StackFolder, state: State) -> Part:
     """Return the part as the state describes it, its ports chosen. Raises SetupError if its programs are missing."""
     if name == "postgres":
@@ -43,7 +38,7 @@ def build(name: str, folder: StackFolder, state: State) -> Part:
             port=state.ports["postgres"],
             account=account,
         )
-    java = java_for(name, folder)
+    java = Java(find_java(), jars.archive_folder(jars.cache_folder()), folder.temporary(name))
     if name == "kafka":
         return Kafka(
             folder=folder.path,

@@ -13,9 +13,8 @@ from pathlib import Path
 from eventmill.dev import jars, process
 from eventmill.dev.addresses import Addresses
 from eventmill.dev.folder import StackFolder
-from eventmill.dev.kafka_tools import kafka_tool
-from eventmill.dev.part import Command, Report
-from eventmill.dev.parts import KINDS, build, java_for, known
+from eventmill.dev.part import Report
+from eventmill.dev.parts import KINDS, build, known
 from eventmill.dev.ports import LOOPBACK
 from eventmill.dev.registry import API
 from eventmill.dev.state import State
@@ -121,16 +120,6 @@ class Stack:
     def follow(self, part: str) -> Iterator[str]:
         """Yield what the part writes from now on, line by line, also when it is started again. Never ends."""
         return self._folder.follow(known(part))
-
-    def kafka_tool(self, name: str, arguments: Sequence[str], *, bootstrap: str) -> Command:
-        """Return the command that runs one of Kafka's own tools against `bootstrap`, fetching them if need be.
-
-        Raises UsageError if there is no such tool, SetupError if Java or Maven is missing.
-        """
-        with self._folder.locked():
-            self._folder.temporary("tools").mkdir(parents=True, exist_ok=True)
-        jars.ensure(jars.cache_folder(), lambda _: None)
-        return kafka_tool(name, arguments, java=java_for("tools", self._folder), bootstrap=bootstrap)
 
     def _start(self, supervisor: Supervisor, names: Sequence[str]) -> Addresses:
         jars.ensure(jars.cache_folder(), supervisor.report)

@@ -1,5 +1,6 @@
 """The files of a stack: never somebody else's, never half a database."""
 
+import subprocess
 from pathlib import Path
 from threading import Thread
 
@@ -24,6 +25,15 @@ def test_the_first_use_makes_it_and_keeps_a_state(folder: StackFolder) -> None:
     with folder.locked():
         assert folder.load() == first
     assert first is not None
+
+
+def test_git_ignores_it(folder: StackFolder) -> None:
+    """`git add .` in a project must not add a database and its password."""
+    subprocess.run(["git", "init", "-q", folder.path.parent], check=True)
+    with folder.locked():
+        pass
+    seen = subprocess.run(["git", "status", "--short"], cwd=folder.path.parent, capture_output=True, check=True)
+    assert seen.stdout == b""
 
 
 def test_a_folder_with_other_files_of_our_names_is_refused(tmp_path: Path) -> None:

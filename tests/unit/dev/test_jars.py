@@ -1,6 +1,5 @@
 """The cache of Java archives: filled once, whole or not at all."""
 
-import os
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -151,10 +150,22 @@ def test_nowhere_to_write_is_an_error_that_names_the_setting(tmp_path: Path) -> 
         jars.cache_folder(tmp_path / "file", {})
 
 
-def test_mavens_own_repository_moves_with_it(cache: Path, maven: Maven, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a home folder Maven would fail to write ~/.m2; with one, the user's repository and settings are used."""
-    monkeypatch.delenv("HOME")
-    jars.ensure(cache, silent, pom=POM, maven=maven(WORKS))
-    monkeypatch.setenv("HOME", os.fspath(cache))
-    jars.ensure(cache, silent, pom=POM + b" ", maven=maven(WORKS))
-    assert [f"-Dmaven.repo.local={cache / 'maven'}" in call.split() for call in calls(cache)] == [True, False]
+@pytest.mark.parametrize("home", [None, "missing", "file"])
+def test_mavens_repository_is_in_the_cache_where_there_is_no_home_folder(
+    cache: Path, tmp_path: Path, maven: Maven, home: str | None
+) -> None:
+    """An account of a container has none, or one that is not there: Maven would fail to write ~/.m2."""
+    (tmp_path / "file").touch()
+    jars._run_maven(maven(WORKS), cache, tmp_path / home / "x" if home else None, cache / "maven")
+    assert f"-Dmaven.repo.local={cache / 'maven'}" in calls(cache)[0].split()
+
+
+@pytest.mark.parametrize("has_repository", [False, True])
+def test_mavens_repository_is_the_users_own_elsewhere(
+    cache: Path, tmp_path: Path, maven: Maven, has_repository: bool
+) -> None:
+    """With what is in it, and the user's settings."""
+    if has_repository:
+        (tmp_path / ".m2").mkdir()
+    jars._run_maven(maven(WORKS), cache, tmp_path, cache / "maven")
+    assert "-Dmaven.repo.local" not in calls(cache)[0]
