@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import jsonschema_rs
+import orjson
 
 from eventmill_agents.text import shorten
 from eventmill_schemas.chat import ChatReply, Finish
@@ -60,13 +61,13 @@ class Validators:
     """Compiles JSON Schemas, each once; keeps the last `MAX_SCHEMAS`."""
 
     def __init__(self) -> None:
-        self._compiled: OrderedDict[str, Validator] = OrderedDict()
+        self._compiled: OrderedDict[bytes, Validator] = OrderedDict()
 
     def of(self, schema: Mapping[str, Any]) -> Validator:
         """Return the validator for `schema`; no reference is fetched. Raises UsageError where it is no JSON Schema."""
         try:
-            key = json.dumps(schema, sort_keys=True)
-        except (TypeError, ValueError, RecursionError) as error:
+            key = orjson.dumps(schema, default=_mapping, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError as error:
             raise UsageError(f"the answer's schema is not JSON: {error}") from error
         validator = self._compiled.get(key)
         if validator is None:
@@ -76,6 +77,12 @@ class Validators:
         else:
             self._compiled.move_to_end(key)
         return validator
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
 
 
 def _compile(schema: Mapping[str, Any]) -> Validator:

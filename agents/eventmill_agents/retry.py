@@ -53,14 +53,21 @@ class Attempts:
         Raises the last CallError once the attempts or the time are used up, or the server asks for a longer wait than
         there is time; and every other error of `send` at once.
         """
+        try:
+            return await send()
+        except CallError as error:
+            failures = [error]
+
+        async def again() -> T:
+            # Setting tenacity up costs as much as all other bookkeeping of a call: only what has failed pays for it.
+            if failures:
+                raise failures.pop()
+            return await send()
+
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_retryable), wait=self._wait, stop=self._stop, sleep=self._pause, reraise=True
         )
-
-        async def once() -> T:   # tenacity awaits only what it can tell to be a coroutine function
-            return await send()
-
-        return await retrying(once)
+        return await retrying(again)
 
     def _wait(self, state: RetryCallState) -> float:
         error = _failure(state)

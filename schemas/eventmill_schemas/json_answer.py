@@ -20,16 +20,28 @@ from eventmill_schemas.avro_types import (
 from eventmill_schemas.errors import InvalidReply
 
 
-def from_json(avro: Mapping[str, Any], field: str, value: Any) -> Any:
-    """Return what a model's answer means as the field of `avro`: text in a declared form becomes a date, a decimal ...
+class AnswerReader:
+    """Reads a model's answers as fields of the record `avro`: text in a declared form becomes a date, a decimal ..."""
 
-    `value` follows `json_schema`. Raises InvalidReply, naming the field, for what JSON Schema can't check: an integer
-    out of range, a date that is none, a decimal with too many digits.
-    """
-    try:
-        return _value(record_fields(avro)[field]["type"], named_types(avro), value)
-    except _NoSuchValue as problem:
-        raise InvalidReply(f"the answer's field {field!r} holds {problem}") from None
+    def __init__(self, avro: Mapping[str, Any]) -> None:
+        self._fields = record_fields(avro)
+        self._names = named_types(avro)
+
+    def read(self, field: str, value: Any) -> Any:
+        """Return what `value`, which follows `json_schema`, means as the field called `field`.
+
+        Raises InvalidReply, naming the field, for what JSON Schema can't check: an integer out of range, a date that is
+        none, a decimal with too many digits.
+        """
+        try:
+            return _value(self._fields[field]["type"], self._names, value)
+        except _NoSuchValue as problem:
+            raise InvalidReply(f"the answer's field {field!r} holds {problem}") from None
+
+
+def from_json(avro: Mapping[str, Any], field: str, value: Any) -> Any:
+    """Read one answer as the field of `avro`; see AnswerReader, which is built once for many."""
+    return AnswerReader(avro).read(field, value)
 
 
 class _NoSuchValue(Exception):

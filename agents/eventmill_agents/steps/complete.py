@@ -6,7 +6,7 @@ from eventmill_agents.names import ALL_NAMES, Known
 from eventmill_agents.ports import Ports
 from eventmill_agents.prompt import PromptRenderer
 from eventmill_schemas.events import Event, Fields
-from eventmill_schemas.json_answer import from_json
+from eventmill_schemas.json_answer import AnswerReader
 from eventmill_schemas.json_schema import json_schema
 from eventmill_schemas.pipeline import CompleteStep, ResultSchema
 
@@ -22,7 +22,7 @@ class Complete:
         self, spec: CompleteStep, result: ResultSchema, fields: Sequence[str], *, names: Known = ALL_NAMES
     ) -> None:
         self._spec = spec
-        self._avro = result.avro
+        self._reader = AnswerReader(result.avro)
         self._fields = tuple(fields)
         self._schema = json_schema(result.avro, fields, result.file)
         self._renderer = PromptRenderer(spec.prompt, spec.name, names=names)
@@ -47,4 +47,4 @@ class Complete:
             prompt=self._renderer.label,
             parameters=self._spec.prompt.parameters,
         )
-        return {name: from_json(self._avro, name, answer[name]) for name in self._fields}
+        return {name: self._reader.read(name, answer[name]) for name in self._fields}
