@@ -118,7 +118,7 @@ class Calls:
         """Ask until a model replies or all have failed."""
         budget = TimeBudget(self._stage.deadline)
         usable = [(model, Attempts(self._stage.attempts, budget, self._gate)) for model in models]
-        last: CallError | None = None
+        last: CallError | CallFailed | None = None
         waits = 0
         while True:
             away: Unavailable | None = None
@@ -129,7 +129,7 @@ class Calls:
                     return await attempts.run(partial(self._attempt, call, model, attempts, budget))
                 except Unavailable as error:
                     away = away or error
-                except CallError as error:
+                except (CallError, CallFailed) as error:   # CallFailed: this server asks not to be asked again
                     last = error
                     usable.remove((model, attempts))
             if away is None:
@@ -173,7 +173,7 @@ class Calls:
         return answer
 
 
-def _failed(call: _Call, models: Sequence[ModelRef], last: CallError | None) -> CallFailed:
+def _failed(call: _Call, models: Sequence[ModelRef], last: CallError | CallFailed | None) -> CallFailed:
     asked = ", ".join(f"{model.provider}/{model.model}" for model in models)
     reason = "no model was asked" if last is None else f"the last with {last.kind}: {last.message}"
     return CallFailed(f"{call.attempts} attempts at {asked} failed, {reason}")

@@ -159,6 +159,18 @@ async def test_next_model_when_the_first_is_used_up(calls: MakeCalls, error: Eve
     assert made.provenance.model == "gpt-5"
 
 
+async def test_case_09_server_that_forbids_repeating_is_asked_once(calls: MakeCalls, gate: Any) -> None:
+    """A server that fails and asks not to be asked again ends its model's part, not the route; it may have billed."""
+    chat = ScriptedChat(CallFailed("500, do not repeat"), replied('{"a": 2}', model="gpt-5"))
+    made = calls(chat, route=(FIRST, SECOND))
+    assert await ask(made) == {"a": 2}
+    assert [certainty for _, _, _, certainty in account(made)] == [Certainty.UNCERTAIN, Certainty.EXACT]
+    alone = calls(ScriptedChat(CallFailed("500, do not repeat")))
+    with pytest.raises(CallFailed, match="1 attempts at openai/gpt-5-mini failed, the last with call_failed: 500"):
+        await ask(alone)
+    assert gate.pauses == []
+
+
 @pytest.mark.parametrize("error", [ModelUnreachable("no route"), AccountClosed("no money")])
 async def test_an_absent_model_is_waited_for_without_limit(calls: MakeCalls, gate: Any, error: EventmillError) -> None:
     """Waiting at the door is no attempt: it has no limit, costs nothing, and the waits are counted for the gate."""
