@@ -1,18 +1,31 @@
 """The worker's small HTTP port: /healthz (progress), /readyz (readiness), /metrics."""
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from aiohttp import web
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from eventmill_schemas.errors import SetupError
+from eventmill_streams.lane import Lane
 from eventmill_streams.metrics import Metrics
 from eventmill_streams.replica import Replica
+from eventmill_streams.settlement import Settlement
 
 STUCK_AFTER = 120.0
 """Seconds in which finished events were not committed until the worker calls itself unhealthy; above every deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """One input partition: `frontier` is what is committed, `position` the next offset to look at."""
+
+    partition: str
+    open: bool
+    frontier: int
+    position: int
+    at_work: int
+    repairing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,7 @@ class Health:
     doors_closed: tuple[str, ...]
     seconds_since_commit: float
     problems: tuple[str, ...]
+    lanes: tuple[LaneState, ...]
 
 
 def health(replica: Replica) -> Health:
@@ -42,6 +56,19 @@ def health(replica: Replica) -> Health:
         doors_closed=replica.doors.closed,
         seconds_since_commit=round(since, 3),
         problems=problems,
+        lanes=tuple(_lane_state(lane) for _, lane in sorted(window.lanes.items())),
+    )
+
+
+def _lane_state(lane: Lane[Settlement]) -> LaneState:
+    settled = lane.settled
+    return LaneState(
+        partition="{}/{}".format(*lane.partition),
+        open=settled is not None,
+        frontier=-1 if settled is None else settled.frontier,
+        position=-1 if settled is None else settled.position,
+        at_work=len(lane.work),
+        repairing=lane.repairing,
     )
 
 
@@ -82,16 +109,16 @@ class HealthServer:
 
     async def _healthz(self, _: web.Request) -> web.Response:
         state = health(self._replica)
-        return web.json_response(_shown(state), status=503 if state.problems else 200)
+        return _response(state, 503 if state.problems else 200)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         state = health(self._replica)
-        return web.json_response(_shown(state), status=200 if state.ready else 503)
+        return _response(state, 200 if state.ready else 503)
 
     async def _serve_metrics(self, _: web.Request) -> web.Response:
         body = generate_latest(self._metrics.registry)  # type: ignore[no-untyped-call]  # the library's
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _shown(state: Health) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in Health.__slots__}
+def _response(state: Health, status: int) -> web.Response:
+    return web.json_response(asdict(state), status=status)

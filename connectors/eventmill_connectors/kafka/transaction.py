@@ -111,8 +111,8 @@ class TransactionalProducer:
 
         Returns None when committed, Rejected when a record can never be stored (nothing committed).
         Raises StaleGeneration when the group has moved on (nothing committed); ProducerFenced when the transactional id
-        is another producer's (this may have been noticed after the commit); OutcomeUnknown otherwise. After the last
-        two: `open` again, read the offsets, and repeat what is missing.
+        is another producer's, OutcomeUnknown otherwise: then read the offsets and repeat what is missing. After each of
+        them the producer is closed: `open` it again.
         """
         if self._producer is None:
             raise OutcomeUnknown("the transactional producer is not open")
@@ -130,6 +130,7 @@ class TransactionalProducer:
         try:
             return await self._thread.call(self._deadline, function, *args, **kwargs)
         except StaleGeneration:
+            self._release()  # librdkafka's sequence numbers are not to be trusted after such an abort either
             raise
         except BaseException as error:
             self._release()

@@ -100,7 +100,7 @@ async def test_a_stale_generation_commits_nothing(
     zombie = Member(member.group, member.generation - 1, member.member_id)
     with pytest.raises(StaleGeneration):
         await producer.commit([OutRecord(topic, 0, None, b"zombie")], [OffsetCommit(topic, 0, 1, "")], zombie)
-    assert producer.is_open
+    await producer.open()
     assert await producer.commit([OutRecord(topic, 0, None, b"owner")], [OffsetCommit(topic, 0, 1, "")], member) is None
     assert committed_values(addresses, topic) == [b"owner"]
     producer.close()
