@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from eventmill.config.interpolate import Interpolated
 from eventmill.config.problems import Problems, listed, shortened, suggestion
-from eventmill.config.yaml_nodes import Document, KeyPath
+from eventmill.config.yaml_nodes import INTEGER, Document, KeyPath
 
 _PATTERNS: Mapping[str, str] = {
     "^[a-z0-9][a-z0-9._-]*$": "must begin with a lower-case letter or digit and hold only those, `.`, `_` and `-`",
@@ -33,21 +33,27 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "too_short": lambda _: "must not be empty",
     "string_pattern_mismatch": lambda ctx: _PATTERNS.get(ctx["pattern"], _TARGET),
     "literal_error": lambda ctx: f"must be {ctx['expected'].replace(chr(39), '`')}",
-    "greater_than_equal": lambda ctx: f"must be at least {ctx['ge']}",
-    "less_than_equal": lambda ctx: f"must be at most {ctx['le']}",
+    "greater_than_equal": lambda ctx: f"must be at least {_short(ctx['ge'])}",
+    "less_than_equal": lambda ctx: f"must be at most {_short(ctx['le'])}",
     "value_error": lambda ctx: str(ctx["error"]),
 }
 
 
-def report(error: ValidationError, document: Document, model: type[BaseModel], problems: Problems) -> list[KeyPath]:
-    """Note each finding at its line; return the paths where something is wrong."""
+def report(
+    error: ValidationError,
+    document: Document,
+    model: type[BaseModel],
+    problems: Problems,
+    subject: str = "the file",
+) -> list[KeyPath]:
+    """Note each finding at its line; return the paths where something is wrong. `subject`: what the document is."""
     paths = []
     for details in error.errors(include_url=False):
         path = _path(details["loc"], document)
         paths.append(path)
         if any(path[: len(broken)] == broken for broken in document.broken):
             continue   # stands for a mistake that is reported already
-        message, remedy, line = _words(details, path, document, model)
+        message, remedy, line = _words(details, path, document, model, subject)
         problems.add(message, file=document.file, line=line, remedy=remedy)
     return paths
 
@@ -61,9 +67,9 @@ def _path(loc: tuple[str | int, ...], document: Document) -> KeyPath:
 
 
 def _words(
-    details: ErrorDetails, path: KeyPath, document: Document, model: type[BaseModel]
+    details: ErrorDetails, path: KeyPath, document: Document, model: type[BaseModel], subject: str
 ) -> tuple[str, str | None, int]:
-    kind, name = details["type"], _name(path)
+    kind, name = details["type"], _name(path) or subject
     around = f" in {_name(path[:-1])}" if len(path) > 1 else ""
     if kind == "missing":
         return f"the key `{path[-1]}` is missing{around}", None, document.key_line(path[:-1])
@@ -74,10 +80,12 @@ def _words(
         message = f"`{shortened(str(path[-1]))}` is not {what} that this version of eventmill knows{around}"
         return message, hint, document.key_line(path)
     if details["loc"][-1:] == ("[key]",):
-        return f"the name {name} {_expected(details)}", None, document.key_line(path)
+        return f"{name} {_expected(details)}", None, document.key_line(path)
     if kind not in _WORDS:   # raised by a validator of ours: a whole sentence
         return details["msg"], None, document.line(path)
-    value = details["input"]
+    value = document.at(path)
+    if value is None and not path:
+        return f"{subject} is empty", None, document.line(path)
     secret = path[:1] == ("kafka",) or path[-1:] == ("base_url",)   # addresses may hold a password
     given = "" if secret or kind in {"too_short", "string_too_short"} else _given(value)
     remedy = "Put it in quotes" if kind == "string_type" and isinstance(value, bool | int | Decimal) else None
@@ -88,31 +96,40 @@ def _expected(details: ErrorDetails) -> str:
     return _WORDS[details["type"]](details.get("ctx", {}))
 
 
+def _short(bound: float) -> str:
+    return str(int(bound)) if bound == int(bound) else str(bound)
+
+
 def _given(value: Any) -> str:
     """Return ", not ..." with the value as it is written; a variable's value is not shown, it may be a secret."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, Interpolated):
+        return f", which the value of `{value.written}` is not"
+    if isinstance(value, dict | list):
+        return ", not a map" if isinstance(value, dict) else ", not a list"
+    return f", not {_written(value)}"
+
+
+def _written(value: Any) -> str:
     match value:
-        case None | "":
-            return ""
-        case dict():
-            return ", not a map"
-        case list():
-            return ", not a list"
-        case Interpolated():
-            return f", which the value of `{value.written}` is not"
         case bool():
-            return f", not `{str(value).lower()}`"
-    text = f"{value:f}" if isinstance(value, Decimal) and abs(value.adjusted()) < 20 else str(value)
-    return f", not `{shortened(text)}`"
+            return f"`{str(value).lower()}`"
+        case str() if INTEGER.fullmatch(value) or value in {"true", "false"}:
+            return f"the text `{shortened(value)}`"
+        case Decimal() if abs(value.adjusted()) < 20:   # beyond, all its digits could fill the memory
+            return f"`{shortened(f'{value:f}')}`"
+    return f"`{shortened(str(value))}`"
 
 
 def _name(path: KeyPath) -> str:
-    """Return the last key of `path` in back quotes, with the item's number (from 1) where it is a list's item."""
+    """Return the last key of `path` in back quotes, with the number of a list's item from 1; nothing for no key."""
     numbers: list[str] = []
     for step in reversed(path):
         if isinstance(step, str):
             return " item ".join([f"`{shortened(step)}`", *numbers])
         numbers.insert(0, str(step + 1))
-    return "the file"
+    return ""
 
 
 def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:

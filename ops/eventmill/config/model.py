@@ -29,7 +29,7 @@ class KafkaSection(Section):
     registry: scalars.HttpUrl = Field(
         default="http://127.0.0.1:8081", description="Address of a schema registry with Confluent's API."
     )
-    client: dict[scalars.Text, scalars.Setting] = Field(
+    client: dict[scalars.SettingName, scalars.Setting] = Field(
         default={}, description="Further settings of librdkafka, such as `security.protocol` and `sasl.password`."
     )
 

@@ -21,7 +21,9 @@ class Problems:
 
     def include(self, error: PipelineFileError) -> None:
         """Note what another reader of a file raised."""
-        self._found.extend(error.errors if isinstance(error, PipelineFileErrors) else [error])
+        for one in error.errors if isinstance(error, PipelineFileErrors) else [error]:
+            message, remedy = _on_one_line(one.message), one.remedy and _on_one_line(one.remedy)
+            self._found.append(PipelineFileError(message, file=one.file, line=one.line, remedy=remedy))
 
     def all(self) -> PipelineFileErrors:
         """Return the mistakes as one error, by file and line, each once; there must be one."""
@@ -43,3 +45,8 @@ def listed(lead: str, names: Collection[str]) -> str | None:
 def shortened(text: str, limit: int = 60) -> str:
     """Return `text` for a message: at most `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _on_one_line(text: str) -> str:
+    """Return `text` without line ends and control characters: a message quotes what stands in a file."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -121,7 +121,7 @@ def _front_matter(text: str, file: str, problems: Problems) -> FrontMatter:
     try:
         return FrontMatter.model_validate({} if document.data is None else document.data)
     except ValidationError as error:
-        messages.report(error, document, FrontMatter, problems)
+        messages.report(error, document, FrontMatter, problems, "the front matter")
         return FrontMatter()
 
 
@@ -138,9 +138,10 @@ def _parts(lines: list[str], start: int, file: str) -> dict[str, tuple[int, str]
                 f"`# {name.title()}` can't stand after `# {before.title()}`", file=file, line=index + 1,
                 remedy="A prompt has at most one `# System` part and after it one `# User` part",
             )
-    if headings and any(line.strip() for line in lines[start : headings[0][0]]):
+    stray = [index for index in range(start, headings[0][0]) if lines[index].strip()] if headings else []
+    if stray:
         raise PipelineFileError(
-            f"there is text before `# {headings[0][1].title()}`", file=file, line=start + 1,
+            f"there is text before `# {headings[0][1].title()}`", file=file, line=stray[0] + 1,
             remedy="Put all text below `# System` or `# User`",
         )
     bounds = [*headings, (len(lines), "")] if headings else [(start - 1, "user"), (len(lines), "")]

@@ -14,18 +14,36 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from eventmill.config.interpolate import Interpolated
 from eventmill.config.yaml_nodes import INTEGER
 
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-}
-_MAX_DURATION = timedelta(days=1)   # of what is waited for within one event's work
+_UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}   # microseconds
+_MAX_DURATION = 24 * _UNITS["h"]   # of what is waited for within one event's work
 _DURATION_PART = r"[0-9]{1,9}(?:\.[0-9]{1,6})?(?:ms|s|m|h)"
 _DURATION = re.compile(rf"(?:{_DURATION_PART})+")
 
 _POWERS = {"B": 0, "KB": 10, "MB": 20, "GB": 30}   # powers of two, as in the settings of Kafka and Postgres
 _SIZE = re.compile(r"([0-9]{1,15}) ?(B|KB|MB|GB)")
+
+_OWN_SETTINGS = frozenset({   # of librdkafka, with aliases
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "partitioner",
+    "request.required.acks",
+    "retries",
+    "transaction.timeout.ms",
+    "transactional.id",
+})
 
 _PRICE_PLACES = 6        # a price per million tokens with 6 decimals gives a cost with 12: what a cost event holds
 _MAX_PRICE = 1_000_000   # USD per million tokens: one dollar a token
@@ -44,12 +62,11 @@ def _typed(value: Any) -> Any:
 def _duration(value: Any) -> Any:
     if not isinstance(value, str) or not _DURATION.fullmatch(value):
         raise ValueError("must be a duration with its unit, such as `500ms`, `30s`, `5m` or `1h30m`")
-    total = timedelta()
-    for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", value):
-        total += min(float(number), 1e6) * _UNITS[unit]   # bounded: timedelta overflows
-    if not timedelta() < total <= _MAX_DURATION:
+    parts = re.findall(r"([0-9.]+)(ms|s|m|h)", value)
+    total = int(sum(Decimal(number) * _UNITS[unit] for number, unit in parts))
+    if not 0 < total <= _MAX_DURATION:
         raise ValueError("must be longer than 0 and at most 24h")
-    return total
+    return timedelta(microseconds=total)
 
 
 def _size(value: Any) -> Any:
@@ -73,6 +90,12 @@ def _price(value: Any) -> Any:
     if price != round(price, _PRICE_PLACES):
         raise ValueError(f"must have at most {_PRICE_PLACES} decimal places, so that every cost is exact")
     return price
+
+
+def _setting_name(name: str) -> str:
+    if name in _OWN_SETTINGS:
+        raise ValueError("can't be set here: what eventmill promises depends on it")
+    return name
 
 
 def _setting(value: Any) -> Any:
@@ -154,6 +177,7 @@ PriceText = Annotated[
         | Annotated[str, Field(pattern=r"^[0-9.]+$")],
     ),
 ]
+SettingName = Annotated[str, StringConstraints(min_length=1), AfterValidator(_setting_name)]
 Setting = Annotated[str, BeforeValidator(_setting, json_schema_input_type=str | int | float | bool)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 OptionalBareUrl = Annotated[Annotated[str, AfterValidator(_bare_url)] | None, BeforeValidator(_empty_as_none)]
