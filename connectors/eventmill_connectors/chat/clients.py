@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -118,13 +119,15 @@ class ChatClients:
         url = model.base_url or self._environ.get(provider.url_variable) or provider.public_url
         named = f"`base_url` of {model.model}" if model.base_url else provider.url_variable
         try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise UsageError(f"{named}: {url!r} is not an address ({error})", remedy=_ADDRESS) from None
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise UsageError(f"{named}: {url!r} is not an address", remedy=_ADDRESS)
-        if parsed.userinfo or parsed.query or parsed.fragment:
-            raise UsageError(f"{named}: an address has no user, password, query or fragment", remedy=_ADDRESS)
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            httpx.URL(url)
+        except (ValueError, httpx.InvalidURL):
+            raise UsageError(f"{named} is not an address", remedy=_ADDRESS) from None
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise UsageError(f"{named} has a user, password, query or fragment in it", remedy=_ADDRESS)
+        if not usable:
+            raise UsageError(f"{named} is not an address: {url!r}", remedy=_ADDRESS)
         return url.rstrip("/")
 
 

@@ -7,10 +7,10 @@ that carries a key, and it doubles the CPU time of a call. aiohttp's pool costs 
 
 import asyncio
 import io
-import math
 import os
 import ssl
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, cast
@@ -19,6 +19,8 @@ import aiohttp
 import certifi
 import httpx
 import yarl
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 
 from eventmill_schemas.errors import Ambiguous, ModelUnreachable, Overloaded
@@ -27,9 +29,9 @@ from eventmill_schemas.errors import Ambiguous, ModelUnreachable, Overloaded
 # A request on a connection that is just being closed is lost without our knowing whether it was served.
 KEEP_ALIVE = 4.0
 
-# The part of the deadline in which the connection must stand. When the deadline strikes, the request has been sent
-# for certain; while the connection is not there, nothing has.
-_CONNECT_SHARE = 0.95
+# The key among a request's extensions under which a transport says whether the request has a connection: from there on
+# something may have been sent. A transport that doesn't say is taken to have sent everything.
+SENT = "eventmill.sent"
 
 _LARGE_BODY = 1 << 20    # aiohttp writes a larger body in pieces only if it comes as a file
 _HEADER_LIMIT = 64 << 10   # bytes of one header line; aiohttp's own 8 KiB is less than some gateways send
@@ -67,9 +69,7 @@ async def post(
     """
     if timeout <= 0:
         raise Overloaded("No time was left for this attempt: nothing was sent")
-    connect = timeout * _CONNECT_SHARE
-    request.extensions = {"timeout": {"pool": connect, "connect": min(connect, settings.connect_timeout)}}
-    place = f"{request.url.host}:{request.url.port or 443}"
+    place = request.url.netloc.decode()
     try:
         async with asyncio.timeout(timeout):
             response = await transport.handle_async_request(request)
@@ -80,8 +80,10 @@ async def post(
         return Answer(response.status_code, response.headers, body)
     except TimeoutError:
         failure: ModelUnreachable | Ambiguous = Ambiguous(f"{place} gave no answer within {timeout:g} s")
+        if not request.extensions.get(SENT, True):
+            failure = ModelUnreachable(f"No connection to {place} within {timeout:g} s")
     except httpx.ConnectTimeout:
-        failure = ModelUnreachable(f"No connection to {place} within {min(connect, settings.connect_timeout):g} s")
+        failure = ModelUnreachable(f"No connection to {place} within {settings.connect_timeout:g} s")
     except httpx.ConnectError as error:
         failure = ModelUnreachable(f"No connection to {place}: {error}")
     except httpx.DecodingError:
@@ -115,25 +117,21 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """httpx's transport interface over one aiohttp pool: HTTP/1.1, keep-alive, no cookies, no proxy, no redirects.
 
     Guarantees: httpx.ConnectError and ConnectTimeout mean that nothing was sent; every other httpx.TransportError
-    that something may have been. Bound to the event loop of its first request.
+    that something may have been; for a request that is cancelled its extension SENT says it. Knows no deadline but
+    that for one attempt to connect. Bound to the event loop of its first request.
     """
 
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request; return when the response's headers are there, its body still to be read."""
         session = self._session or self._open(request.url.scheme)
-        limits = request.extensions.get("timeout", {})
         body = request.content
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            connect=limits.get("pool"),
-            sock_connect=limits.get("connect"),
-            sock_read=limits.get("read"),
-            ceil_threshold=math.inf,   # else a limit above 5 s is rounded up to a whole second, past our deadline
-        )
+        request.extensions[SENT] = False
+        _asking.set(request)
         try:
             response = await session.request(
                 request.method,
@@ -141,7 +139,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=CIMultiDict(request.headers.multi_items()),
                 data=io.BytesIO(body) if len(body) > _LARGE_BODY else body,
                 allow_redirects=False,
-                timeout=timeout,
+                timeout=self._timeout,
             )
         except (aiohttp.ClientError, OSError) as error:
             failure = _as_httpx(error)
@@ -155,7 +153,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await self._session.close()
 
     def _open(self, scheme: str) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=self._settings.connections or 0,   # aiohttp's 0 is "no limit"
             keepalive_timeout=KEEP_ALIVE,
             ssl=tls_context() if scheme == "https" else True,
@@ -169,6 +167,31 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             max_field_size=_HEADER_LIMIT,
         )
         return self._session
+
+
+_asking: ContextVar[httpx.Request] = ContextVar("asking")   # the request that waits for a connection in this task
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes when a request gets its connection, and gives out none on which the server has spoken unasked.
+
+    What it said (a second copy of an answer, a notice about an idle connection) would be taken for the reply to the
+    next request: one event would get another's answer.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
+    ) -> Connection:
+        """Return a new connection, or a kept one on which nothing is left to read."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                _asking.get().extensions[SENT] = True
+                return connection
+            connection.close()
 
 
 class _Body(httpx.AsyncByteStream):
