@@ -103,7 +103,7 @@ def read_topic(
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 50,   # the broker holds back "there is no more" for that long
             "allow.auto.create.topics": False,
-            "logger": None,
+            "log_level": 0,   # what fails is raised, once
         }
     )
     try:
@@ -171,6 +171,7 @@ def _waiting(
             "bootstrap.servers": bootstrap,
             "group.id": f"checker-{uuid.uuid4()}",
             "isolation.level": "read_uncommitted",
+            "log_level": 0,
         }
     )
     try:
