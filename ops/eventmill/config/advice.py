@@ -1,13 +1,16 @@
 """What is legal in a pipeline and probably not meant."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eventmill.config.load import Loaded
 from eventmill.config.problems import suggestion
-from eventmill_schemas.pipeline import CompleteStep, Pipeline, PythonStep, Stage
+from eventmill_schemas.pipeline import CompleteStep, ModelRef, Pipeline, PriceOverride, PythonStep, Stage
 from eventmill_schemas.result_schema import answer_fields
 from eventmill_schemas.warehouse import warehouse_warnings
+
+_DATED = re.compile(r"(-\d{4}-\d{2}-\d{2})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,17 @@ def _unused(loaded: Loaded) -> Iterator[Advice]:
     for route in pipeline.routes:
         if route not in asked and not _has_python(pipeline):   # a function may ask any route
             yield Advice(document.file, document.key_line(("routes", route)), f"no step asks the route `{route}`")
-    models = {(model.provider, model.model) for models in pipeline.routes.values() for model in models}
+    models = [model for models in pipeline.routes.values() for model in models]
     for index, price in enumerate(pipeline.prices):
-        if (price.provider, price.model) not in models:
+        if not any(_is_priced_by(model, price) for model in models):
             line = document.key_line(("prices", index))
             yield Advice(document.file, line, f"no route has the model `{price.model}`, which has a price here")
+
+
+def _is_priced_by(model: ModelRef, price: PriceOverride) -> bool:
+    """Whether the price holds for the model: it is that of the model itself or of what it is a dated version of."""
+    version = model.model.removeprefix(price.model) if model.model.startswith(price.model) else None
+    return model.provider == price.provider and version is not None and _DATED.fullmatch(version) is not None
 
 
 def _has_python(pipeline: Pipeline) -> bool:
