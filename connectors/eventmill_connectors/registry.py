@@ -82,13 +82,15 @@ class SchemaRegistry:
 
         Raises SetupError where it is not registered, saying so if it could not be; RegistryUnreachable.
         """
+
+        async def look_up(client: Any) -> int:
+            return int((await client.lookup_schema(subject, Schema(schema, "AVRO"))).schema_id)
+
         try:
-            found = await self._ask(lambda client: client.lookup_schema(subject, Schema(schema, "AVRO")))
+            return await self._ask(look_up)
         except SchemaRegistryError as error:
             if error.error_code not in _NOT_FOUND:
                 raise self._refused(subject, error) from error
-        else:
-            return int(found.schema_id)
         if await self.is_compatible(subject, schema):
             raise SetupError(f"the schema of {subject} is not registered", remedy="Run `eventmill apply`")
         raise SetupError(
@@ -102,8 +104,12 @@ class SchemaRegistry:
         The registry checks compatibility in the same step, so that nothing incompatible can slip in between. Raises
         SetupError with the registry's reason where it refuses; RegistryUnreachable.
         """
+
+        async def register(client: Any) -> int:
+            return int(await client.register_schema(subject, Schema(schema, "AVRO")))
+
         try:
-            return int(await self._ask(lambda client: client.register_schema(subject, Schema(schema, "AVRO"))))
+            return await self._ask(register)
         except SchemaRegistryError as error:
             raise self._refused(subject, error) from error
 
@@ -136,13 +142,17 @@ class SchemaRegistry:
 
         Raises SetupError where the registry refuses; RegistryUnreachable.
         """
+
+        async def find(client: Any) -> Registered:
+            found = await client.get_latest_version(subject)
+            return Registered(int(found.schema_id), int(found.version), _checked(found.schema).schema_str)
+
         try:
-            found = await self._ask(lambda client: client.get_latest_version(subject))
+            return await self._ask(find)
         except SchemaRegistryError as error:
             if error.error_code in _NOT_FOUND:
                 return None
             raise self._refused(subject, error) from error
-        return Registered(found.schema_id, found.version, found.schema.schema_str)
 
     async def close(self) -> None:
         """Close the connections. Lookups in flight are cancelled, and with them who waits for one."""
@@ -166,14 +176,12 @@ class SchemaRegistry:
         if schema_id > _LARGEST_ID:   # not asked: registries answer a number that is no id in many ways
             raise Undecodable(f"there can be no schema {schema_id}: schema ids end at {_LARGEST_ID}")
         try:
-            schema = await self._ask(lambda client: client.get_schema(schema_id))
+            schema = await self._ask(partial(_by_id, schema_id))
             references = await self._references(schema, set())
         except SchemaRegistryError as error:
             if error.error_code == _SCHEMA_NOT_FOUND:
                 raise Undecodable(f"the registry has no schema {schema_id}") from error
             raise self._unreachable(f"refused schema {schema_id}: {_reason(error)}") from error
-        if not isinstance(schema.schema_str, str):
-            raise self._unreachable("gave an answer without a schema")
         if schema.schema_type not in (None, "AVRO"):
             raise Undecodable(f"schema {schema_id} is {schema.schema_type}, not AVRO")
         return AvroReader(schema.schema_str, schema_id=schema_id, references=references)
@@ -186,9 +194,9 @@ class SchemaRegistry:
             if place in seen:
                 continue
             seen.add(place)
-            found = await self._ask(partial(_version, place))
-            texts += await self._references(found.schema, seen)
-            texts.append(found.schema.schema_str)
+            found = await self._ask(partial(_by_version, *place))
+            texts += await self._references(found, seen)
+            texts.append(found.schema_str)
         return texts
 
     async def _ask(self, question: Callable[[Any], Awaitable[T]]) -> T:
@@ -234,8 +242,19 @@ class SchemaRegistry:
 _COMPATIBLE = "Keep the fields that readers know and give new ones a default, or write to another topic"
 
 
-async def _version(place: tuple[str, int], client: Any) -> Any:
-    return await client.get_version(*place)
+async def _by_id(schema_id: int, client: Any) -> Any:
+    return _checked(await client.get_schema(schema_id))
+
+
+async def _by_version(subject: str, version: int, client: Any) -> Any:
+    return _checked((await client.get_version(subject, version)).schema)
+
+
+def _checked(schema: Any) -> Any:
+    """Return a schema as the client gives it; it passes on answers that have none."""
+    if not isinstance(schema.schema_str, str):
+        raise TypeError("the answer holds no schema")
+    return schema
 
 
 def _is_answer(error: SchemaRegistryError) -> bool:

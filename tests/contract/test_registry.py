@@ -165,8 +165,8 @@ def html(status: int) -> web.StreamResponse:
         pytest.param(lambda: html(500), id="500-html"),
         pytest.param(lambda: web.Response(status=200), id="200-empty"),
         pytest.param(lambda: web.json_response([1]), id="200-list"),
-        pytest.param(lambda: web.json_response({"id": 7}), id="200-without-schema"),
-        pytest.param(lambda: web.json_response({"schema": 5}), id="200-schema-is-a-number"),
+        pytest.param(lambda: web.json_response({"version": 1}), id="200-without-schema"),
+        pytest.param(lambda: web.json_response({"schema": 5, "id": "x"}), id="200-schema-is-a-number"),
         pytest.param(lambda: web.Response(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}), id="200-bad-gzip"),
         pytest.param(lambda: web.HTTPFound("/elsewhere"), id="302"),
     ],
@@ -174,14 +174,30 @@ def html(status: int) -> web.StreamResponse:
 async def test_every_other_failure_is_the_registrys(
     make: Callable[[], web.StreamResponse], peer: Peer, registry: SchemaRegistry
 ) -> None:
-    """No event is to blame: the door closes, nothing becomes a dead letter; it is asked once, not retried here."""
+    """No event and no schema is to blame: the door closes, nothing becomes a dead letter; nothing is retried here."""
     peer.answer = answering(make)
-    with pytest.raises(RegistryUnreachable) as raised:
-        await registry.schema(7)
-    assert peer.url in raised.value.message
-    assert "kafka.registry" in (raised.value.remedy or "")
-    assert len(peer.requests) == 1
+    questions = (registry.schema(7), registry.latest("s"), registry.registered_id("s", SCHEMA))
+    for asked, question in enumerate(questions, start=1):
+        with pytest.raises(RegistryUnreachable) as raised:
+            await question
+        assert peer.url in raised.value.message
+        assert "kafka.registry" in (raised.value.remedy or "")
+        assert len(peer.requests) == asked
     assert registry.known(7) is None
+
+
+async def test_a_broken_reference_is_no_unexpected_error(peer: Peer, registry: SchemaRegistry) -> None:
+    """A half answer about a schema that another one uses closes the door too."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/schemas/"):
+            references = [{"name": "In", "subject": "in-value", "version": 2}]
+            return web.json_response({"schema": SCHEMA, "references": references})
+        return web.json_response({"subject": "in-value"})
+
+    peer.answer = answer
+    with pytest.raises(RegistryUnreachable):
+        await registry.schema(7)
 
 
 async def test_a_registry_that_hangs_is_given_up_at_the_deadline(peer: Peer) -> None:
