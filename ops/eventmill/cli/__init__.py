@@ -15,9 +15,15 @@ from eventmill_schemas.errors import EventmillError
 class _Commands(LazyGroup):
     # A command is one line here, and a module with `app = command_app(...)`.
     lazy: ClassVar = {
+        "demo": Lazy("eventmill.cli.demo", "Send example mails through two stages, and see results and costs."),
         "check": Lazy("eventmill.cli.check", "Say what is wrong in a pipeline's files."),
+        "apply": Lazy("eventmill.cli.apply", "Create the topics of a pipeline and register its schemas."),
         "run": Lazy("eventmill.cli.run", "Run all stages of a pipeline on this machine."),
+        "lag": Lazy("eventmill.cli.lag", "Show how much the stages have still to do."),
         "worker": Lazy("eventmill.cli.worker", "Run one replica of one stage."),
+        "produce": Lazy("eventmill.cli.produce", "Produce a file of JSON lines or CSV to a topic."),
+        "tail": Lazy("eventmill.cli.tail", "Show the records of a topic, decoded."),
+        "dlq": Lazy("eventmill.cli.dlq", "List and show dead letters."),
         "dev": Lazy("eventmill.cli.dev", "Run Kafka, a schema registry and Postgres on this machine."),
     }
 

@@ -24,7 +24,7 @@ _STOP_MARGIN = 20.0
 
 @app.command()
 def run(
-    pipeline: Annotated[Path, typer.Option("--pipeline", "-p", help="The pipeline file.")] = Path("pipeline.yaml"),
+    pipeline: Annotated[Path, typer.Argument(metavar="[FILE]", help="The pipeline file.")] = Path("pipeline.yaml"),
     replica: Annotated[
         list[str] | None, typer.Option("--replicas", help="STAGE=N workers of a stage; may be given again.")
     ] = None,
