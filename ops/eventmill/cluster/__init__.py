@@ -1,0 +1,1 @@
+"""A pipeline and its cluster: what has to change so that they fit, and how far the work is."""
