@@ -40,6 +40,9 @@ class Intake(Protocol):
     def wants(self, partition: Partition) -> bool:
         """Whether more records of `partition` should be fetched now."""
 
+    def missed(self, partition: Partition, position: int) -> bool:
+        """Whether the fetcher, now at `position`, has read records that never arrived."""
+
 
 class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust ships no usable types
     """The consumer's thread: notes generation and positions around each read."""
@@ -59,8 +62,9 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
     ) -> list[Batch]:
         """drivers/aiokafka.py:1088. Runs in the consumer's thread.
 
-        A read that met only control records moves the position and returns no record: it is reported as an empty
-        batch, else the next one would look like a gap.
+        A read that met only control records moves the position and returns no record: it is an empty batch, else the
+        next one would look like a gap. So is a partition whose position did not move: a read that spans a rebalance may
+        have moved it, and its records were dropped as stale.
         """
         generation = consumer._coordinator.generation
         before = _positions(consumer, active_partitions)
@@ -68,10 +72,9 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
         after = _positions(consumer, active_partitions)
         if consumer._coordinator.generation != generation:
             before = {}  # a rebalance came between: the positions say nothing
-        moved = {tp for tp in after if after[tp] != before.get(tp)} | records.keys()
         return [
             Batch((tp.topic, tp.partition), generation, before.get(tp), after.get(tp), _raw(records.get(tp, ())))
-            for tp in moved
+            for tp in after.keys() | records.keys()
         ]
 
 
@@ -100,13 +103,17 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no us
                 await asyncio.sleep(0)
                 if self.flow_active and not self.should_stop:  # else dropped: the lane sees the gap and seeks back
                     for batch in batches:
-                        self._deliver(batch)
+                        if batch.records or batch.start != batch.end or self._missed(batch):
+                            self._deliver(batch)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
         except asyncio.CancelledError:
             if not self.app.should_stop:
                 raise
+
+    def _missed(self, batch: Batch) -> bool:
+        return self.intake is not None and batch.end is not None and self.intake.missed(batch.partition, batch.end)
 
     def _undelivered(self) -> bool:
         """transport/conductor.py:262: the channels' queues."""

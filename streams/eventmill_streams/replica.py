@@ -104,6 +104,11 @@ class Replica:
         """Whether more records of `partition` should be fetched now."""
         return self.session is not None and not self.session.closed and self.window.wants(partition)
 
+    def missed(self, partition: Partition, position: int) -> bool:
+        """Whether the fetcher, now at `position`, has read records that never arrived: they were dropped as stale."""
+        lane = self.window.lanes.get(partition)
+        return lane is not None and lane.settled is not None and not lane.repairing and lane.settled.position < position
+
     def take(self, batch: Batch) -> None:
         """Admit a fetched batch. What belongs to an earlier assignment is dropped: it will be delivered again."""
         session = self.session
