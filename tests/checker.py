@@ -108,14 +108,17 @@ def _words(text: object) -> str:
 # -- The command line --------------------------------------------------------------------------------------------------
 
 
+PRICE = "MODEL=INPUT,OUTPUT[,CACHE-READ[,CACHE-WRITE]]"
+
+
 def _price(text: str) -> tuple[str, Rate]:
     model, _, rates = text.partition("=")
     try:
         amounts = [Decimal(rate) for rate in rates.split(",")]
     except InvalidOperation:
         amounts = []
-    if not model or len(amounts) not in (2, 3):
-        raise argparse.ArgumentTypeError(f"{text!r}: write MODEL=INPUT,OUTPUT[,CACHED] in USD per million tokens")
+    if not model or not 2 <= len(amounts) <= 4:
+        raise argparse.ArgumentTypeError(f"{text!r}: write {PRICE} in USD per million tokens")
     return model, Rate(*amounts)
 
 
@@ -139,7 +142,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--other-costs", metavar="TOPIC", action="append", default=[], help="of another stage with the same ledger")
     add("--ledger", metavar="URL", help="address of the model stand-in")
     add("--ledger-since", metavar="N", type=int, default=0, help="leave out its calls up to this sequence number")
-    add("--price", metavar="MODEL=INPUT,OUTPUT[,CACHED]", type=_price, action="append", help="USD per million tokens")
+    add("--price", metavar=PRICE, type=_price, action="append", help="USD per million tokens")
     add("--when", metavar="FIELD=VALUE", type=_pair, help="the stage takes only events with that value")
     add("--skipped", metavar="N", type=int, default=0, help="events that end without an outcome")
     add("--expect-results", metavar="N", type=int)

@@ -66,11 +66,12 @@ class Call(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """USD per million tokens. `cache_read` None: as `input`."""
+    """USD per million tokens. `cache_read`, `cache_write` None: as `input`."""
 
     input: Decimal
     output: Decimal
     cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

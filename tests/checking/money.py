@@ -15,12 +15,13 @@ LOST_ANSWERS = {"timeout", "reset"}   # outcomes of calls that the server worked
 Prices = Mapping[str, Rate]
 
 
-def amount(rate: Rate, prompt: int, completion: int, cached: int = 0) -> Decimal:
-    """Price tokens in USD; `cached` tokens are part of `prompt`."""
+def amount(rate: Rate, prompt: int, completion: int, cached: int = 0, stored: int = 0) -> Decimal:
+    """Price tokens in USD; those read from the cache (`cached`) and stored in it (`stored`) are part of `prompt`."""
     cached_rate = rate.input if rate.cache_read is None else rate.cache_read
+    stored_rate = rate.input if rate.cache_write is None else rate.cache_write
     with localcontext(prec=DIGITS):
-        total = (prompt - cached) * rate.input + cached * cached_rate + completion * rate.output
-        exact = total / MILLION
+        total = (prompt - cached - stored) * rate.input + completion * rate.output
+        exact = (total + cached * cached_rate + stored * stored_rate) / MILLION
         return exact if exact == exact.quantize(COST_PLACES) else exact.quantize(COST_PLACES)
 
 
@@ -108,11 +109,12 @@ def _says(text: Any, owed: Decimal | None, *, called: bool) -> bool:
         return False
 
 
-def _tokens(cost: Fields) -> tuple[int, int, int] | None:
-    """Prompt, completion and cached tokens; None where nothing was served."""
+def _tokens(cost: Fields) -> tuple[int, int, int, int] | None:
+    """Prompt and completion tokens, and those of the prompt read from and stored in a cache; None: nothing served."""
     if cost["input_tokens"] is None or cost["output_tokens"] is None:
         return None
-    return (int(cost["input_tokens"]), int(cost["output_tokens"]), int(cost.get("cache_read_tokens") or 0))
+    read, stored = (int(cost.get(f"cache_{name}_tokens") or 0) for name in ("read", "write"))
+    return (int(cost["input_tokens"]), int(cost["output_tokens"]), read, stored)
 
 
 def against_ledger(
@@ -125,7 +127,7 @@ def against_ledger(
     ledger's.
     """
     served = [call for call in calls if call.served]
-    billed = [tokens for cost in costs if (tokens := _tokens(cost)) is not None and sum(tokens) > 0]
+    billed = [tokens for cost in costs if (tokens := _tokens(cost)) is not None and any(tokens)]
     missing = len(served) - len(billed)
     unreported = missing - found.counts["uncertain"]
     if unreported > 0:

@@ -203,9 +203,13 @@ def test_a_wrong_price_row_is_noticed_on_every_record_and_in_the_total() -> None
 
 
 def test_cached_tokens_have_their_own_price() -> None:
-    """Cached tokens are part of the prompt tokens and are billed at their own rate where there is one."""
+    """Tokens read from or stored in a cache are part of the prompt's, at their own rate where there is one."""
     assert amount(PRICES["m"], 1000, 0, 400) == Decimal("0.00016")
-    assert amount(Rate(Decimal("0.25"), Decimal(2)), 1000, 0, 400) == Decimal("0.00025")
+    assert amount(PRICES["m"]._replace(cache_write=Decimal(1)), 1000, 0, 400, 100) == Decimal("0.000235")
+    assert amount(Rate(Decimal("0.25"), Decimal(2)), 1000, 0, 400, 100) == Decimal("0.00025")
+    billed = {"cache_read_tokens": 400, "cache_write_tokens": 100, "cost": Decimal("0.00036")}
+    run = with_first_result(cost=billed["cost"])(with_first_cost(**billed)(clean_run()))
+    assert judge(replace(run, calls=None), EXPECT, PRICES).clean   # the ledger knows no cache
 
 
 def test_a_stage_with_a_condition_owes_nothing_for_what_it_drops() -> None:
