@@ -1,6 +1,8 @@
 """From a reply's text to an answer."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -162,12 +164,40 @@ def test_schemas_are_compiled_once() -> None:
     ("schema", "part"),
     [
         ({"type": "nonsense"}, "not a JSON Schema"),
-        ({"$ref": "http://127.0.0.1:1/schema"}, "not a JSON Schema"),
         ({"$ref": "#/$defs/missing"}, "not a JSON Schema"),
         ({"enum": {1, 2}}, "not JSON"),
     ],
 )
 def test_unusable_schema(schema: dict[str, Any], part: str) -> None:
-    """What is no JSON Schema, or refers to something elsewhere, is the user's error; nothing is fetched."""
+    """What is no JSON Schema is the user's error, with the reason."""
     with pytest.raises(UsageError, match=part):
         Validators().of(schema)
+
+
+def test_no_reference_is_fetched() -> None:
+    """A schema that refers to a server is refused, also when the server would answer: steps do no I/O."""
+    asked = []
+
+    class Server(BaseHTTPRequestHandler):
+        """Serves a schema."""
+
+        def do_GET(self) -> None:
+            """Answer with a schema."""
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"type": "object"}')
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(UsageError, match="not a JSON Schema"):
+                Validators().of({"$ref": f"http://127.0.0.1:{server.server_port}/schema"})
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked == []

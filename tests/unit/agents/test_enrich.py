@@ -238,6 +238,14 @@ async def test_failure_after_a_paid_call_keeps_its_cost(kit: Kit) -> None:
         assert len(outcome.costs) == 1
 
 
+async def test_computed_field_that_fails_after_the_steps(kit: Kit) -> None:
+    """A computed field is no step's fault: the dead letter names none, and what was paid is in it."""
+    made = kit.enricher(kit.stage(kit.complete(), fields=[CATEGORY, SUMMARY, SUBJECT]), ScriptedChat(GOOD))
+    outcome = await made.enrich(kit.event(body="x"), kit.gate())
+    assert isinstance(outcome.end, DeadLetter)
+    assert (outcome.end.error.kind, outcome.end.step, len(outcome.costs)) == ("missing_field", None, 1)
+
+
 async def test_every_field_must_be_filled(kit: Kit) -> None:
     """A field without default that no step has filled is UnstorableResult that names it."""
 
