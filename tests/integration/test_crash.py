@@ -1,6 +1,5 @@
 """Kill one replica, stop the other beyond its session: nothing lost, nothing twice, order kept."""
 
-import json
 import os
 import signal
 import time
@@ -8,54 +7,12 @@ from pathlib import Path
 
 from checker import quotes
 from checking.evidence import Expect
+from digest_pipeline import COPY, INPUT, PIPELINE, PROMPT, RESULT
 from eventmill.dev.addresses import Addresses
 from scenario import ModelServer, Scenario
 
 EVENTS, KEYS = 2_000, 200
 SESSION = 10.0
-
-INPUT = json.dumps(
-    {
-        "type": "record",
-        "name": "Note",
-        "fields": [{"name": "id", "type": "string"}, {"name": "body", "type": "string"}],
-    }
-)
-RESULT = json.dumps(
-    {
-        "type": "record",
-        "name": "Digest",
-        "fields": [
-            {"name": "note", "type": "string", "from": "event.id"},
-            {"name": "summary", "type": "string", "doc": "The note in one sentence."},
-        ],
-    }
-)
-COPY = json.dumps(
-    {
-        "type": "record",
-        "name": "Copy",
-        "fields": [
-            {"name": "note", "type": "string", "from": "event.note"},
-            {"name": "summary", "type": "string", "from": "event.summary"},
-        ],
-    }
-)
-PIPELINE = """
-routes: {writer: [{provider: openai, model: gpt-5-mini}]}
-stages:
-  digest:
-    input: "{name}.notes"
-    event: {id: id}
-    result: digest.avsc
-    steps: [complete: {route: writer, prompt: digest.md}]
-    in_flight: 50
-  copy:
-    input: digest
-    result: copy.avsc
-    steps: []
-"""
-PROMPT = "---\nname: digest\nversion: '1'\n---\n{{ event.body | data }}\n"
 
 
 def test_two_replicas_under_fire_settle_every_event_once(tmp_path: Path, addresses: Addresses, unique: str) -> None:

@@ -121,6 +121,9 @@ async def test_an_oversized_record_is_named_and_nothing_commits(
     alone = await producer.commit([large], commit, member)
     assert alone is not None
     assert alone.index == 0
+    offsets = StableOffsets({"bootstrap.servers": addresses.bootstrap}, member.group)
+    assert (await offsets.read([(topic, 0)]))[topic, 0].offset < 0, "the offset of a refused record was committed"
+    offsets.close()
     assert await producer.commit([small], commit, member) is None
     assert committed_values(addresses, topic) == [b"small"]
     producer.close()
