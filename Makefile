@@ -5,7 +5,7 @@ SHELL := bash
 
 PYTHON := .venv/bin/python
 EVENTMILL := .venv/bin/eventmill
-# More arguments for the command of a target, and the file to accept: make test ARGS='-k budget'; make accept DATA=mails.jsonl
+# More arguments for the command of a target, and the folder to accept: make test ARGS='-k budget'; make accept DATA=folder
 ARGS ?=
 DATA ?=
 
@@ -67,6 +67,6 @@ sabotage: setup ## Break the code on purpose and see that a test notices
 	$(PYTHON) tests/sabotage/run.py $(ARGS)
 
 .PHONY: accept
-accept: setup ## Run the acceptance test on your own events: make accept DATA=events.jsonl
-	@test -n '$(DATA)' || { echo 'error: name the events: make accept DATA=events.jsonl' >&2; exit 2; }
-	$(PYTHON) -m pytest tests/acceptance --data '$(DATA)' $(ARGS)
+accept: setup ## Send the questions of FOLDER/test.csv through an example and count: make accept DATA=FOLDER
+	@test -n '$(DATA)' || { echo 'error: name the folder that holds test.csv: make accept DATA=FOLDER' >&2; exit 2; }
+	$(EVENTMILL) accept --data '$(DATA)' $(ARGS)

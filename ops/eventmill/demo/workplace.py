@@ -1,39 +1,62 @@
-"""Where a demo's pipeline file is: the example itself, or a copy with topics of its own on somebody else's cluster."""
+"""Where a run's pipeline file is: the example itself, or a copy with topics of its own on somebody else's cluster."""
 
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventmill.dev.addresses import Addresses
+from eventmill.rig.servers import Servers
 
-EXAMPLE = Path("examples/support-mail")
-_INPUT = "mails"
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An example pipeline and the events that it is shown with.
+
+    `folder` holds its files, `topic` is its input topic in pipeline.yaml, `events` the file of events, and `produce`
+    how `eventmill produce` reads it. `quotes` names the event's fields that the stand-in's summary is taken from.
+    """
+
+    folder: Path
+    topic: str
+    schema: str
+    events: Path
+    produce: tuple[str, ...]
+    quotes: str
 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """The pipeline file, its input topic, and the variables that it takes its addresses from."""
+    """The pipeline file, its input topic and schema, and the variables that it takes its addresses from."""
 
-    example: Path
     file: Path
     topic: str
+    schema: Path
     environ: dict[str, str]
 
-    @classmethod
-    def prepare(cls, root: Path, folder: Path, addresses: Addresses, *, unique: bool) -> "Workplace":
-        """Return the example as it is, or with `unique` a copy in `folder` whose topics nobody else has."""
-        environ = {"KAFKA": addresses.bootstrap, "REGISTRY": addresses.registry}
-        example = root / EXAMPLE
-        if not unique:
-            return cls(example, example / "pipeline.yaml", _INPUT, environ)
-        tag = uuid.uuid4().hex[:8]
-        copy = folder / f"support-mail-{tag}"
-        shutil.copytree(example, copy)
-        file, topic = copy / "pipeline.yaml", f"{_INPUT}-{tag}"
+
+@contextmanager
+def workplace(example: Example, folder: Path, servers: Servers, *, keep: bool = False) -> Iterator[Workplace]:
+    """Give the example as it is; for servers of somebody else a copy in `folder` whose topics nobody else has.
+
+    The copy is removed at the end unless `keep`.
+    """
+    environ = {"KAFKA": servers.addresses.bootstrap, "REGISTRY": servers.addresses.registry}
+    if not servers.external:
+        yield Workplace(example.folder / "pipeline.yaml", example.topic, example.folder / example.schema, environ)
+        return
+    tag = uuid.uuid4().hex[:8]
+    copy = folder / f"{example.folder.name}-{tag}"
+    shutil.copytree(example.folder, copy)
+    try:
+        file, topic = copy / "pipeline.yaml", f"{example.topic}-{tag}"
         text = file.read_text()
-        text = re.sub(r"(?m)^pipeline: .*$", f"pipeline: support-mail-{tag}", text, count=1)
-        text = re.sub(rf"(?m)^(    input: ){_INPUT}\b", rf"\g<1>{topic}", text, count=1)
+        text = re.sub(r"(?m)^(pipeline: +\S+).*$", rf"\g<1>-{tag}", text, count=1)
+        text = re.sub(rf"(?m)^(    input: ){re.escape(example.topic)}\b", rf"\g<1>{topic}", text, count=1)
         file.write_text(text)
-        return cls(copy, file, topic, environ)
+        yield Workplace(file, topic, copy / example.schema, environ)
+    finally:
+        if not keep:
+            shutil.rmtree(copy, ignore_errors=True)

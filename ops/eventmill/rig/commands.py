@@ -1,0 +1,27 @@
+"""Commands of eventmill, run as a user would run them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+from eventmill_schemas.errors import StackFailed, UsageError
+
+_USAGE = 2
+
+
+def run_command(say: Callable[[str], None], environ: Mapping[str, str], *arguments: str) -> str:
+    """Run `eventmill ...` with `environ` added, and return its output. `say` is told the command line.
+
+    Raises UsageError with the command's own message where the user must mend something, StackFailed for the rest.
+    """
+    say(f"$ eventmill {' '.join(arguments)}")
+    command = [sys.executable, "-m", "eventmill.cli", *arguments]
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+    )
+    if done.returncode == _USAGE:
+        raise UsageError(done.stderr.strip().removeprefix("error: "))
+    if done.returncode != 0:
+        raise StackFailed(f"eventmill {arguments[0]} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
