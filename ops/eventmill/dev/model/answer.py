@@ -19,6 +19,7 @@ from eventmill.dev.model.strings import ACTION_NAMES, DATE_NAMES, LANGUAGE_NAMES
 from eventmill.dev.model.vocabulary import NEUTRAL
 
 _DEEP = 4        # levels below which only the shortest branch is taken, so that a schema that contains itself ends
+_BOTTOMLESS = 60
 _ITEMS = 3       # items of an array that does not say how many
 _TOO_HIGH = 99   # levels of a branch that never ends
 
@@ -39,6 +40,8 @@ class _Filler:
         self._root = root
 
     def fill(self, schema: Schema, name: str, reading: Reading, depth: int) -> Any:
+        if depth > _BOTTOMLESS:
+            raise UnanswerableSchema("it contains itself without end")
         schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
@@ -47,9 +50,10 @@ class _Filler:
         if branches := schema.get("anyOf") or schema.get("oneOf"):
             return self.fill(self._branch(branches, name, reading, depth), name, reading, depth)
         kinds = _kinds(schema)
-        if "null" in kinds and (len(kinds) == 1 or depth >= _DEEP or _nothing_to_say(schema, name, reading)):
+        real = [kind for kind in kinds if kind != "null"]
+        if not real or (real != kinds and (depth >= _DEEP or _nothing_to_say(schema, name, reading))):
             return None
-        kind = next(kind for kind in kinds if kind != "null")
+        kind = real[0]
         if kind == "object":
             return self._object(schema, reading, depth)
         return self._array(schema, name, reading, depth) if kind == "array" else _scalar(kind, schema, name, reading)
@@ -212,9 +216,17 @@ def _string(schema: Schema, name: str, reading: Reading) -> str:
         text = text[:longest].rsplit(" ", 1)[0] if " " in text[:longest] else text[:longest]
     if len(text) < shortest:
         text = (text + " " + first_words(reading.text, 100)).ljust(shortest, ".")[: longest or None]
-    if (pattern := schema.get("pattern")) is None or re.search(pattern, text):
+    pattern = schema.get("pattern")
+    if pattern is None or _fits(pattern, text):
         return text
     found = matching(pattern, shortest, longest)
     if found is None:
         raise UnanswerableSchema(f"no text was found for the pattern of {name!r}")
     return found
+
+
+def _fits(pattern: str, text: str) -> bool:
+    try:
+        return re.search(pattern, text) is not None
+    except re.error as error:
+        raise UnanswerableSchema(f"{pattern!r} is no pattern: {error}") from None

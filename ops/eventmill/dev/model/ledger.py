@@ -1,6 +1,5 @@
 """What the stand-in served: its own account of every call, to compare a pipeline's costs with."""
 
-import contextlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -115,17 +114,13 @@ class Ledger:
     def _open(self, file: Path) -> None:
         """Take over what the file holds; a last line that was cut when its writer was killed is dropped."""
         try:
-            self._out = file.open("ab+")
-            self._out.seek(0)
-            whole = 0
-            for number, line in enumerate(self._out, 1):
-                with contextlib.suppress(orjson.JSONDecodeError):
-                    self._append(_from_json(orjson.loads(line), f"{file}:{number}"))
-                    whole += len(line)
-                    continue
-                if line.endswith(b"\n"):
-                    raise UsageError(f"{file}:{number}: not a call", remedy="Name another file with --ledger")
-            self._out.truncate(whole)
+            lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+            cut = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+            for number, line in enumerate(lines, 1):
+                self._append(_from_json(line, f"{file}:{number}"))
+            self._out = file.open("ab")
+            if cut:
+                self._out.truncate(sum(map(len, lines)))
         except OSError as error:
             raise UsageError(f"--ledger: {file} can't be used ({error.strerror})", remedy="Name another file") from None
 
@@ -138,9 +133,10 @@ def _as_json(sequence: int, entry: Entry) -> dict[str, Any]:
     return dict(zip(_FIELDS, values, strict=True))
 
 
-def _from_json(line: Any, place: str) -> Entry:
+def _from_json(line: bytes, place: str) -> Entry:
     try:
-        _, time, model, digest, served, outcome, prompt, completion = (line[name] for name in _FIELDS)
+        found = orjson.loads(line)
+        _, time, model, digest, served, outcome, prompt, completion = (found[name] for name in _FIELDS)
         return Entry(time, model, bytes.fromhex(digest), served, Outcome(outcome), prompt, completion)
-    except (KeyError, TypeError, ValueError):
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise UsageError(f"{place}: not a call", remedy="Name another file with --ledger") from None

@@ -14,7 +14,7 @@ SUMMARY_WORDS = 60
 SUBJECT_WORDS = 12
 
 _FENCE = re.compile(r"<data-([A-Za-z0-9_-]+)>\n?(.*?)\n?</data-\1>", re.DOTALL)
-_HEADER = re.compile(r"([^\W\d_][\w -]{0,30}):[ \t]*(.*)")
+_HEADER = re.compile(r"([^\W\d_][\w-]{0,20}(?: [\w-]{1,20})?):[ \t]*(.*)")   # of one or two words
 _TARGET = re.compile(r"^[ \t]*target language:[ \t]*([a-z][a-z-]{1,19})\b", re.IGNORECASE | re.MULTILINE)
 _BREAK = re.compile(r"<[^<>\n]{1,500}>|^[ \t]*>.*$", re.MULTILINE)   # tags and quoted lines interrupt the writer's text
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])\s+|(?<=[\u3002\uff01\uff1f])|\n[ \t]*\n")   # the latter: CJK
@@ -151,7 +151,7 @@ def read(user: str, system: str = "") -> Reading:
         asked = found[1].lower() if found else "en"
     return Reading(
         text=body[:MOST],
-        subject=subject or first_words(" ".join(body[:400].split()), 8) or "your message",
+        subject=subject or first_words(" ".join(_BREAK.sub(" ", body[:400]).split()), 8) or "your message",
         target=asked,
         everything="\n".join(section.text for section in sections)[:MOST],
     )
@@ -184,9 +184,9 @@ def _headers(user: str) -> list[_Section]:
             break
         headers.append(_Section(header[1].lower(), header[2]))
     rest = "\n".join(lines[len(headers) :]).strip()
-    if rest or not headers:
-        return [*headers, _Section("", rest)]
-    return [*headers[:-1], _Section("", headers[-1].text)]
+    if rest and headers and headers[-1].label in _NAMES_OF_BODY:   # what follows goes on with it
+        return [*headers[:-1], _Section(headers[-1].label, f"{headers[-1].text}\n{rest}")]
+    return [*headers, _Section("text", rest)] if rest or not headers else headers
 
 
 def _body(sections: list[_Section]) -> str:

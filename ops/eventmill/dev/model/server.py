@@ -146,7 +146,8 @@ class StandIn:
         return _json(error(status, MESSAGES[status]), status, error_headers(status))
 
     async def _models(self, request: web.Request) -> web.Response:
-        names = ["eventmill-stand-in", *self.ledger.report()["by_model"]]
+        by_model = self.ledger.report()["by_model"]
+        names = ["eventmill-stand-in", *(name for name, counts in by_model.items() if counts["served"])]
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "eventmill-stand-in"} for name in names]
         return _json(orjson.dumps({"object": "list", "data": models}))
 
