@@ -92,8 +92,14 @@ class Calls:
 
     async def complete(self, step: str, route: str, request: ChatRequest, prompt: str | None) -> dict[str, Any]:
         """Ask the models of `route`; see `Ports.complete`."""
-        if request.schema is None or not (models := self._stage.routes.get(route)):
-            raise UsageError(f"step {step!r} asks route {route!r}, which the pipeline does not have")
+        models = self._stage.routes.get(route)
+        if not models:
+            raise UsageError(
+                f"step {step!r} asks route {route!r}, which the pipeline does not have",
+                remedy=f"Routes: {', '.join(self._stage.routes) or 'none'}",
+            )
+        if request.schema is None:
+            raise UsageError(f"step {step!r} asks without a schema", remedy="Give the JSON Schema of the answer")
         validator = self._stage.validators.of(request.schema)
         asked = call_id(self._event.tenant, self._event.id, step, prompt, request)
         async with self._turn:

@@ -79,8 +79,8 @@ async def test_schema_name_fits_every_provider(calls: MakeCalls) -> None:
 async def test_request_is_storable(calls: MakeCalls) -> None:
     """Text from a python step is made storable before it is hashed and sent."""
     chat = ScriptedChat(GOOD)
-    await ask(calls(chat), "a\0\ud800")
-    assert chat.asked[0].request.user == "a\ufffd"
+    await ask(calls(chat), "a\0\ud800", system="b\0\ud800")
+    assert (chat.asked[0].request.user, chat.asked[0].request.system) == ("a\ufffd", "b\ufffd")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,11 @@ async def test_calls_of_one_event_are_made_one_after_the_other(calls: MakeCalls)
 
 @pytest.mark.parametrize(
     ("asked", "part"),
-    [({"route": "nowhere"}, "'nowhere'"), ({"schema": {"type": "nonsense"}}, "not a JSON Schema")],
+    [
+        ({"route": "nowhere"}, "'nowhere'.*Routes: writer"),
+        ({"schema": {"type": "nonsense"}}, "not a JSON Schema"),
+        ({"schema": None}, "without a schema"),
+    ],
 )
 async def test_impossible_request(calls: MakeCalls, asked: dict[str, Any], part: str) -> None:
     """A route that is not there and a schema that is none are the step's mistake; nothing is sent."""
