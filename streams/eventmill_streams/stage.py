@@ -8,7 +8,7 @@ from eventmill_agents.enrich import Enricher
 from eventmill_agents.ports import ChatModels, Prices
 from eventmill_agents.steps.python import StepFunction
 from eventmill_connectors.kafka.admin import Topics
-from eventmill_connectors.kafka.settings import consumer_settings
+from eventmill_connectors.kafka.settings import command_settings
 from eventmill_connectors.registry import SchemaRegistry
 from eventmill_schemas.codec import AvroWriter
 from eventmill_schemas.pipeline import Pipeline, Stage
@@ -61,7 +61,7 @@ async def run_stage(
     Raises UsageError for what the user must mend, and whatever made going on impossible.
     """
     names = stage_topics(pipeline.name, stage.name, stage.topics)
-    topics = Topics(consumer_settings(pipeline.kafka))
+    topics = Topics(command_settings(pipeline.kafka))
     found: Outputs = await asyncio.to_thread(outputs, pipeline, stage, names, topics)
     result_schema = schema_text(published(stage.result.avro, stage.result.file))
     result_id = await parts.registry.registered_id(subject(names.results), result_schema)
