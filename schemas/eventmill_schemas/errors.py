@@ -4,6 +4,7 @@ EventmillError
 ├── UsageError             the user's files, arguments or set-up are wrong: say so and exit 2
 │   ├── PipelineFileError  ... in a file: names file and line
 │   │   └── PipelineFileErrors  all that one reading found
+│   ├── InputFileError     ... in a file of events: names file and line
 │   └── SetupError         ... outside: a topic is missing, has the wrong partitions, a schema is incompatible
 ├── EventError             this event can't be enriched: it becomes a dead letter, with the original bytes
 │   ├── Undecodable        the record's value is not what the input's format says
@@ -89,6 +90,21 @@ class PipelineFileErrors(PipelineFileError):
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)
+
+
+class InputFileError(UsageError):
+    """A file of events can't be read, or one of its lines is no event. Rendered as `file:line: message. remedy`."""
+
+    kind = "input_file"
+
+    def __init__(self, message: str, *, file: str, line: int | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {super().__str__()}"
 
 
 class SetupError(UsageError):

@@ -1,7 +1,7 @@
 """Topics as they are, and as they should be.
 
 An AdminClient is made for each use and let go again: one that lives through a broker restart was seen to spin and to
-abort the process. All functions block, for at most TIMEOUT seconds.
+abort the process. All functions block, for a few times TIMEOUT seconds at most.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -44,23 +44,27 @@ class TopicState:
 
 
 class Topics:
-    """Looks at topics and changes them. `client` holds librdkafka settings, `bootstrap.servers` among them."""
+    """Looks at topics and changes them.
 
-    def __init__(self, client: Mapping[str, Any]) -> None:
+    `client` holds librdkafka settings, `bootstrap.servers` among them; `timeout` is for one request, in seconds.
+    """
+
+    def __init__(self, client: Mapping[str, Any], *, timeout: float = TIMEOUT) -> None:
         self._config = dict(client)
+        self._timeout = timeout
 
     def describe(self, names: Collection[str]) -> dict[str, TopicState]:
         """Return the topics that exist among `names`. Raises KafkaUnreachable."""
         admin = AdminClient(self._config)
         try:
-            listed = admin.list_topics(timeout=TIMEOUT).topics
+            listed = admin.list_topics(timeout=self._timeout).topics
         except KafkaException as error:
             raise unreachable(self._config) from error
         partitions = {name: len(listed[name].partitions) for name in names if name in listed}
         if not partitions:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in partitions]
-        configs = self._results(admin, admin.describe_configs(resources, request_timeout=TIMEOUT))
+        configs = self._results(admin, admin.describe_configs(resources, request_timeout=self._timeout))
         return {
             resource.name: TopicState(
                 resource.name, partitions[resource.name], {key: entry.value for key, entry in entries.items()}
@@ -76,13 +80,13 @@ class Topics:
         ]
         if wanted:
             admin = AdminClient(self._config)
-            futures = admin.create_topics(wanted, request_timeout=TIMEOUT, operation_timeout=TIMEOUT)
+            futures = admin.create_topics(wanted, request_timeout=self._timeout, operation_timeout=self._timeout)
             self._results(admin, futures, ignore=KafkaError.TOPIC_ALREADY_EXISTS)
 
     def grow(self, name: str, partitions: int) -> None:
         """Raise the number of partitions of a topic."""
         admin = AdminClient(self._config)
-        self._results(admin, admin.create_partitions([NewPartitions(name, partitions)], request_timeout=TIMEOUT))
+        self._results(admin, admin.create_partitions([NewPartitions(name, partitions)], request_timeout=self._timeout))
 
     def configure(self, name: str, settings: Mapping[str, str]) -> None:
         """Set `settings` of a topic; others stay as they are."""
@@ -91,7 +95,7 @@ class Topics:
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
         admin = AdminClient(self._config)
-        self._results(admin, admin.incremental_alter_configs([resource], request_timeout=TIMEOUT))
+        self._results(admin, admin.incremental_alter_configs([resource], request_timeout=self._timeout))
 
     def _results(
         self, admin: AdminClient, futures: Mapping[T, "Future[Any]"], ignore: int | None = None
@@ -100,7 +104,7 @@ class Topics:
         found: dict[T, Any] = {}
         for what, future in futures.items():
             try:
-                found[what] = future.result(TIMEOUT + 5)
+                found[what] = future.result(self._timeout + 5)
             except KafkaException as error:
                 reason = error.args[0]
                 if reason.code() == ignore:

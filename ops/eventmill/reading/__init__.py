@@ -1,0 +1,1 @@
+"""Reading topics for people: committed records, decoded as far as they can be."""
