@@ -14,6 +14,9 @@ from eventmill_streams.metrics import Metrics
 from eventmill_streams.publish import Publisher
 from eventmill_streams.settlement import Settlement
 
+MODEL_LABELS = 50
+"""Model names that metrics tell apart; any more count as `other`."""
+
 
 class StageProcessor:
     """The processor of one stage. Every failure that one event causes ends in its dead letter."""
@@ -27,6 +30,7 @@ class StageProcessor:
         self._publisher = publisher
         self._metrics = metrics
         self._stage = stage.name
+        self._models: set[str] = set()
 
     def now(self, record: RawRecord) -> Settlement | None:
         """Settle without waiting: tombstones, and all events of a stage without steps once their schema is known."""
@@ -81,11 +85,17 @@ class StageProcessor:
         return settlement
 
     def _count_call(self, cost: CostEvent) -> None:
-        metrics, stage = self._metrics, self._stage
-        metrics.calls.labels(stage=stage, provider=cost.provider, model=cost.model, outcome=cost.outcome).inc()
-        metrics.call_seconds.labels(stage=stage, model=cost.model).observe(cost.duration_ms / 1000)
+        metrics, stage, model = self._metrics, self._stage, self._model_label(cost.model)
+        metrics.calls.labels(stage=stage, provider=cost.provider, model=model, outcome=cost.outcome).inc()
+        metrics.call_seconds.labels(stage=stage, model=model).observe(cost.duration_ms / 1000)
         if cost.usage is not None:
             for direction, count in (("input", cost.usage.input_tokens), ("output", cost.usage.output_tokens)):
-                metrics.tokens.labels(stage=stage, model=cost.model, direction=direction).inc(count)
+                metrics.tokens.labels(stage=stage, model=model, direction=direction).inc(count)
         if cost.cost is not None:
-            metrics.cost.labels(stage=stage, model=cost.model).inc(float(cost.cost))
+            metrics.cost.labels(stage=stage, model=model).inc(float(cost.cost))
+
+    def _model_label(self, model: str) -> str:
+        """Return the label for a model: its name is the server's text, so only the first few are told apart."""
+        if len(self._models) < MODEL_LABELS:
+            self._models.add(model)
+        return model if model in self._models else "other"
