@@ -57,7 +57,7 @@ def failure(answer: Answer, now: datetime) -> EventmillError:
     JSON error.
     """
     status, error = answer.status, error_object(answer.body)
-    message = f"The model's server answered {_named(status)}{_words(error)}"
+    message = f"{answer.server} answered {_named(status)}{_words(error)}"
     wait = retry_after(answer.headers, now)
     if status in _REFUSED_KEY:
         return AccountClosed(message, remedy="Check the key and what it is allowed to do")

@@ -61,15 +61,9 @@ class OpenAIChat:
         if key is not None and key is not self._headers_key:
             self._headers = httpx.Headers({**self._headers, "authorization": f"Bearer {key.reveal()}"})
             self._headers_key = key
-        content = request_body(model, request)
-        answer = await post(
-            self._transport,
-            httpx.Request("POST", self._url, headers=self._headers, content=content),
-            timeout=timeout,
-            settings=self._settings,
-        )
+        asked = httpx.Request("POST", self._url, headers=self._headers, content=request_body(model, request))
         try:
-            return read_reply(answer, model)
+            return read_reply(await post(self._transport, asked, timeout=timeout, settings=self._settings), model)
         except EventmillError as error:
             error.message = _KEY_LIKE.sub("***", error.message if key is None else key.hide_in(error.message))
             error.args = (error.message,)
@@ -126,16 +120,16 @@ def read_reply(answer: Answer, asked: str) -> ChatReply:
     try:
         content = orjson.loads(answer.body.removeprefix(_UTF8_BOM))
     except orjson.JSONDecodeError:
-        raise Ambiguous(f"The model's server answered {answer.status} with {_described(answer)}") from None
+        raise Ambiguous(f"{answer.server} answered {answer.status} with {_described(answer)}") from None
     if not isinstance(content, dict):
-        raise Ambiguous(f"The model's server answered {answer.status} with JSON that is no object")
-    _refuse_error(content)
+        raise Ambiguous(f"{answer.server} answered {answer.status} with JSON that is no object")
+    _refuse_error(content, answer.server)
     choices = content.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if isinstance(choice, dict):
-        _refuse_error(choice)
+        _refuse_error(choice, answer.server)
     elif "choices" not in content:
-        raise Ambiguous(f"The model's server answered {answer.status} with an object that is no chat completion")
+        raise Ambiguous(f"{answer.server} answered {answer.status} with an object that is no chat completion")
     text, finish = _read_choice(choice)
     served = content.get("model")
     return ChatReply(
@@ -148,7 +142,7 @@ def read_reply(answer: Answer, asked: str) -> ChatReply:
     )
 
 
-def _refuse_error(part: Mapping[str, Any]) -> None:
+def _refuse_error(part: Mapping[str, Any], server: str) -> None:
     """Find an error in a reply or choice before anything else of it is read. Gateways send them with status 200."""
     error = part.get("error")
     if not error and part.get("finish_reason") != "error":
@@ -157,8 +151,8 @@ def _refuse_error(part: Mapping[str, Any]) -> None:
     message = said.get("message")
     words = f": {shortened(message)}" if isinstance(message, str) else ""
     if said.get("code") in (401, 402, 403):
-        raise AccountClosed(f"The model's server answered with error {said['code']}{words}")
-    raise Ambiguous(f"The model's server answered with an error in place of a reply{words}")
+        raise AccountClosed(f"{server} answered with error {said['code']}{words}")
+    raise Ambiguous(f"{server} answered with an error in place of a reply{words}")
 
 
 def _read_choice(choice: object) -> tuple[str, Finish]:

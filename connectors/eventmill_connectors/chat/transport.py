@@ -34,6 +34,7 @@ KEEP_ALIVE = 4.0
 SENT = "eventmill.sent"
 
 _LARGE_BODY = 1 << 20    # aiohttp writes a larger body in pieces only if it comes as a file
+_QUOTED = 120            # characters of a broken response that are shown
 _HEADER_LIMIT = 64 << 10   # bytes of one header line; aiohttp's own 8 KiB is less than some gateways send
 
 
@@ -52,6 +53,7 @@ class Answer(NamedTuple):
     status: int
     headers: httpx.Headers
     body: bytes
+    server: str = "The model's server"   # as messages name it
 
 
 async def post(
@@ -77,7 +79,7 @@ async def post(
                 body = await _body(response, settings.reply_limit)
             finally:
                 await response.aclose()
-        return Answer(response.status_code, response.headers, body)
+        return Answer(response.status_code, response.headers, body, place)
     except TimeoutError:
         failure: ModelUnreachable | Ambiguous = Ambiguous(f"{place} gave no answer within {timeout:g} s")
         if not request.extensions.get(SENT, True):
@@ -221,7 +223,8 @@ def _as_httpx(error: aiohttp.ClientError | OSError) -> httpx.TransportError:
         case aiohttp.ClientConnectorError():   # DNS and TLS included; nothing was sent
             mapped = httpx.ConnectError(error.os_error.strerror or str(error.os_error))
         case aiohttp.ClientResponseError():
-            mapped = httpx.RemoteProtocolError(f"not a valid HTTP response ({error.message})")
+            said = " ".join(error.message.split())   # quotes what the server sent, on several lines
+            mapped = httpx.RemoteProtocolError(f"not a valid HTTP response ({said[:_QUOTED]})")
         case aiohttp.ClientPayloadError():
             mapped = httpx.RemoteProtocolError("the reply ended before its announced end")
         case _:
