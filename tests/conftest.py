@@ -1,9 +1,14 @@
-"""What holds for every test."""
+"""What holds for every test, and the real servers of those that need them."""
 
 import os
+from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+
+from backends import backend
+from eventmill.dev.addresses import Addresses, addresses_from_environment
 
 # Speed is printed, never asserted: an example that waits for a busy machine is no failure.
 settings.register_profile("eventmill", deadline=None)
@@ -13,9 +18,33 @@ settings.load_profile("eventmill")
 _OF_THE_USER = ("EVENTMILL_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_", "DATABASE_URL", "KAFKA", "REGISTRY")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for real servers, so that `-m "not integration"` leaves it out."""
+    for item in items:
+        if "addresses" in getattr(item, "fixturenames", ()) or "tests/integration/" in item.path.as_posix():
+            item.add_marker(pytest.mark.integration)
+
+
 @pytest.fixture(autouse=True)
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the user's settings out of the environment; the `addresses` of integration tests are read before."""
     for name in list(os.environ):
         if name.startswith(_OF_THE_USER):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def addresses(request: pytest.FixtureRequest) -> Iterator[Addresses]:
+    """Give the addresses of Kafka, registry and Postgres; fail, and don't skip, where there are none.
+
+    An external stack if EVENTMILL_KAFKA, EVENTMILL_REGISTRY and EVENTMILL_POSTGRES name one, else the local stack in
+    `.eventmill/test-stack`, else containers. What earlier runs left in it is still there: use `unique` in names.
+    """
+    with backend(request.config.rootpath, addresses_from_environment()) as found:
+        yield found
+
+
+@pytest.fixture
+def unique() -> str:
+    """Give a prefix for the names of topics, groups, subjects and tables that no other test has."""
+    return f"t{uuid4().hex[:10]}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.request import urlopen
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from checker import Report, StageTopics, check
 from checking.evidence import Expect, Rate
@@ -25,8 +25,11 @@ from eventmill_schemas.pipeline import Pipeline
 from eventmill_schemas.records import cost_event_schema
 from eventmill_schemas.result_schema import published, schema_text
 from eventmill_schemas.topics import TopicSpec, stage_topics, subject, topic_specs
+from worker_process import WorkerProcess
 
+LARGEST = 3 << 20   # bytes that dead letter topics must have room for
 KEY = "stand-in"   # the model stand-in takes any
+Put = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
 
 
 class ModelServer:
@@ -43,6 +46,12 @@ class ModelServer:
     def url(self) -> str:
         """Its address without the API's path."""
         return self.base_url.removesuffix("/v1")
+
+    def ledger(self) -> dict[str, Any]:
+        """Its own account of the calls."""
+        with urlopen(f"{self.url}/_ledger?entries=1", timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
 
     def stop(self) -> None:
         """End it."""
@@ -67,6 +76,7 @@ class Scenario:
         self.pipeline: Pipeline = load(self.file, {})
         self.model: ModelServer | None = None
         self.fleet: Fleet | None = None
+        self.workers: list[WorkerProcess] = []
 
     def __enter__(self) -> Self:
         """Give the scenario."""
@@ -76,6 +86,8 @@ class Scenario:
         """End the workers and the model."""
         if self.fleet is not None:
             self.fleet.stop(20)
+        for worker in self.workers:
+            worker.kill()
         if self.model is not None:
             self.model.stop()
 
@@ -90,7 +102,7 @@ class Scenario:
         """Create all topics, and register the schemas of results and costs."""
         specs = [TopicSpec(topic, partitions, input_config or {}) for topic in inputs]
         for stage in self.pipeline.stages:
-            specs += topic_specs(self.topics(stage.name), partitions, input_max_message_bytes=3 << 20)
+            specs += topic_specs(self.topics(stage.name), partitions, input_max_message_bytes=LARGEST)
         Topics({"bootstrap.servers": self.addresses.bootstrap}).create(specs)
 
         async def register() -> None:
@@ -116,25 +128,51 @@ class Scenario:
 
     def produce(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
         """Produce (key, value) pairs in order, as Java clients would choose their partitions."""
+        self._send(topic, ((key, value, []) for key, value in records), {})
+
+    def put(self, topic: str, partition: int, records: Iterable[Put]) -> None:
+        """Produce (key, value, headers) to one partition, in order."""
+        self._send(topic, records, {"partition": partition})
+
+    def _send(self, topic: str, records: Iterable[Put], place: Mapping[str, int]) -> None:
+        failed = []
         producer = Producer(
             {
                 "bootstrap.servers": self.addresses.bootstrap,
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
-                "message.max.bytes": 3 << 20,
+                "message.max.bytes": 2 * LARGEST,   # the topic's limit decides
             }
         )
-        for key, value in records:
-            producer.produce(topic, value, key)
+        for key, value, headers in records:
+            producer.produce(
+                topic,
+                value,
+                key,
+                headers=list(headers),
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+                **place,
+            )
             producer.poll(0)
         assert producer.flush(30) == 0
+        assert not failed, failed[0]
 
     def start(self, stages: Mapping[str, int], *options: str, environ: Mapping[str, str] | None = None) -> Fleet:
         """Start workers; their logs go to the scenario's folder."""
-        model = {} if self.model is None else {"OPENAI_BASE_URL": self.model.base_url, "OPENAI_API_KEY": KEY}
-        self.fleet = Fleet(self.file, stages, self.folder / "logs", self._said, options, {**model, **(environ or {})})
+        environ = {**self._environ(), **(environ or {})}
+        self.fleet = Fleet(self.file, stages, self.folder / "logs", self._said, options, environ)
         self.fleet.start()
         return self.fleet
+
+    def worker(self, stage: str, *options: str, environ: Mapping[str, str] | None = None) -> WorkerProcess:
+        """Start one worker that nobody restarts."""
+        log = self.folder / "logs" / f"{stage}-{len(self.workers)}.log"
+        worker = WorkerProcess(stage, self.file, log, options, {**self._environ(), **(environ or {})})
+        self.workers.append(worker)
+        return worker
+
+    def _environ(self) -> dict[str, str]:
+        return {} if self.model is None else {"OPENAI_BASE_URL": self.model.base_url, "OPENAI_API_KEY": KEY}
 
     def wait(self, done: Callable[[], bool], seconds: float) -> None:
         """Watch the workers until `done`; fail with their logs after `seconds`."""
@@ -148,6 +186,10 @@ class Scenario:
 
     def count(self, *topics: str) -> int:
         """Count the committed records of topics: offsets are not enough, markers and aborted records have some too."""
+        return len(self.read(*topics))
+
+    def read(self, *topics: str) -> list[Message]:
+        """Return the committed records of topics."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.addresses.bootstrap,
@@ -155,10 +197,11 @@ class Scenario:
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
-                "fetch.message.max.bytes": 4 << 20,
+                "fetch.message.max.bytes": 2 * LARGEST,
             }
         )
-        found, ended = 0, set()
+        found: list[Message] = []
+        ended: set[tuple[str | None, int | None]] = set()
         known = {topic: consumer.list_topics(topic, 10).topics[topic].partitions for topic in topics}
         partitions = [TopicPartition(topic, partition, 0) for topic in topics for partition in known[topic]]
         consumer.assign(partitions)
@@ -167,7 +210,7 @@ class Scenario:
                 if message.error():
                     ended.add((message.topic(), message.partition()))
                 else:
-                    found += 1
+                    found.append(message)
         consumer.close()
         return found
 
