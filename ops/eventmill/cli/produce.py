@@ -108,7 +108,7 @@ def produce_file(  # noqa: PLR0913, PLR0917 - the options of a command
         skip_bad=on_error == OnError.SKIP,
     )
     connection = find_kafka(find_pipeline(pipeline, kafka), kafka, registry)
-    telling = _Telling(topic)
+    telling = _Telling(topic, options.repeats)
     try:
         with telling.shown():
             report = produce(
@@ -158,6 +158,7 @@ class _Telling:
     """Shows how it goes on stderr: a bar on a terminal, else a line now and then."""
 
     topic: str
+    repeats: bool
     unshown: int = 0
     _last: Progress | None = None
     _next_line: float = _PLAIN_EVERY
@@ -217,10 +218,9 @@ class _Telling:
         last = self._last
         if last is None:
             return f"interrupted: nothing was produced to {self.topic}"
-        return (
-            f"interrupted: {last.acknowledged:,} events of {file} are in {self.topic}; "
-            f"go on with `--skip-lines {last.line}`"
-        )
+        done = f"interrupted: {last.acknowledged:,} events of {file} are in {self.topic}"
+        again = "the same command gives the same ids" if self.repeats else f"go on with `--skip-lines {last.line}`"
+        return f"{done}; {again}"
 
 
 def _speed(now: Progress) -> str:

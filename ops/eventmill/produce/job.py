@@ -37,16 +37,17 @@ def produce(
     check_name(topic)
     check_options(source, options)
     given = None if options.schema is None else read_schema(options.schema)
-    target = find_target(kafka, topic)
-    if target is None and options.create_partitions is None:
-        raise missing_topic(kafka, topic)
-    schema: WriterSchema | None = None
-    if options.value_format == Format.AVRO and given is None:
-        schema = latest(kafka.registry, topic)
-    plan = Plan(source, options, given if schema is None else schema.avro)
-    reader = Reader(source, plan.check_header)
+    reader = Reader(source)
     try:
         reader.open()
+        target = find_target(kafka, topic)
+        if target is None and options.create_partitions is None:
+            raise missing_topic(kafka, topic)
+        schema: WriterSchema | None = None
+        if options.value_format == Format.AVRO and given is None:
+            schema = latest(kafka.registry, topic)
+        plan = Plan(source, options, given if schema is None else schema.avro)
+        reader.begin(plan.check_header)
         if target is None:
             target = create_target(kafka, topic, options.create_partitions or 1)
         if given is not None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,29 +83,31 @@ def source(
 
 
 class Reader:
-    """Reads a source, from its start again for every repetition. `check_header` looks at the columns of CSV.
+    """Reads a source: `open`, `begin`, `rows`; all three again for every repetition.
 
     Raises InputFileError where the file can't be read at all, or its header does not fit.
     """
 
-    def __init__(self, source: Source, check_header: Callable[[CsvRows], None]) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._check_header = check_header
         self._size: int | None = None
-        self._stream: BinaryIO | None = None
+        self._stream: BinaryIO = BytesIO()
         self._rows: Iterable[Row | BadRow] = ()
 
     def open(self) -> None:
-        """Open the file and read the header of CSV."""
+        """Open the file."""
         self.close()
+        self._stream = self._open()
+
+    def begin(self, check_header: Callable[[CsvRows], None]) -> None:
+        """Read the header of CSV and let `check_header` look at its columns."""
         try:
-            self._stream = self._open()
-            self._rows = self._read(self._stream)
+            self._rows = self._read(self._stream, check_header)
         except Unreadable as error:
             raise self._wrong(error.line, str(error), error.remedy) from None
 
     def rows(self) -> Iterator[Row | BadRow]:
-        """Yield the rows of the open file."""
+        """Yield the rows after the header."""
         try:
             yield from self._rows
         except Unreadable as error:
@@ -113,15 +116,12 @@ class Reader:
     @property
     def fraction(self) -> float | None:
         """How much of the file was read, 0..1; None where its size is not known."""
-        if self._stream is None or not self._size:
-            return None
-        return min(1.0, self._stream.tell() / self._size)
+        return min(1.0, self._stream.tell() / self._size) if self._size else None
 
     def close(self) -> None:
         """Close the file."""
-        if self._stream is not None and self._source.path != STDIN:
+        if self._source.path != STDIN:
             self._stream.close()
-        self._stream = None
 
     def _open(self) -> BinaryIO:
         if self._source.path == STDIN:
@@ -134,13 +134,13 @@ class Reader:
         self._size = Path(self._source.path).stat().st_size if self._source.is_rereadable else None
         return stream
 
-    def _read(self, stream: BinaryIO) -> Iterable[Row | BadRow]:
+    def _read(self, stream: BinaryIO, check_header: Callable[[CsvRows], None]) -> Iterable[Row | BadRow]:
         source = self._source
         if source.format == FileFormat.JSONL:
             return json_rows(stream, skip=source.skip_lines, encoding=source.encoding)
         rows = CsvRows(stream, delimiter=source.delimiter, skip=source.skip_lines, encoding=source.encoding)
         try:
-            self._check_header(rows)
+            check_header(rows)
         except UsageError as error:
             remedy = error.remedy
             if len(rows.header) == 1 and (other := next((d for d in ";\t|" if d in rows.header[0]), None)):
