@@ -24,6 +24,7 @@ _SUBJECT_NOT_FOUND = 40401
 _VERSION_NOT_FOUND = 40402
 _SCHEMA_NOT_FOUND = 40403
 _NOT_FOUND = frozenset({_SUBJECT_NOT_FOUND, _VERSION_NOT_FOUND, _SCHEMA_NOT_FOUND})
+_NO_LEVEL = frozenset({_SUBJECT_NOT_FOUND, 40408})   # 40408: the subject is there, without a level of its own
 _LARGEST_ID = (1 << 31) - 1   # ids are Java ints
 
 T = TypeVar("T")
@@ -137,6 +138,28 @@ class SchemaRegistry:
         except SchemaRegistryError as error:
             raise SetupError(f"the registry refuses the level {level} for {subject}: {_reason(error)}") from error
 
+    async def compatibility(self, subject: str | None = None) -> str | None:
+        """Return the compatibility level of `subject`, None where it has none of its own; without one the registry's.
+
+        Raises SetupError where the registry refuses; RegistryUnreachable.
+        """
+        try:
+            return await self._ask(lambda client: _text(client.get_compatibility(subject)))
+        except SchemaRegistryError as error:
+            if error.error_code in _NO_LEVEL:
+                return None
+            raise SetupError(f"the registry does not tell its compatibility level: {_reason(error)}") from error
+
+    async def mode(self) -> str:
+        """Return whether the registry takes schemas: READWRITE, READONLY or IMPORT.
+
+        Raises SetupError where the registry refuses; RegistryUnreachable.
+        """
+        try:
+            return await self._ask(lambda client: _text(client.get_global_mode()))
+        except SchemaRegistryError as error:
+            raise SetupError(f"the registry does not tell its mode: {_reason(error)}") from error
+
     async def latest(self, subject: str) -> Registered | None:
         """Return what is registered last for `subject`, None where nothing is.
 
@@ -242,6 +265,13 @@ class SchemaRegistry:
 _COMPATIBLE = "Keep the fields that readers know and give new ones a default, or write to another topic"
 
 
+async def _text(answer: Awaitable[Any]) -> str:
+    found = await answer
+    if not isinstance(found, str):
+        raise TypeError("the answer is no text")
+    return found
+
+
 async def _by_id(schema_id: int, client: Any) -> Any:
     return _checked(await client.get_schema(schema_id))
 
@@ -262,7 +292,7 @@ def _is_answer(error: SchemaRegistryError) -> bool:
     code = error.error_code
     if not isinstance(code, int) or code < 0 or error.http_status_code in {401, 403, 408, 429}:
         return False
-    return 400 <= error.http_status_code < 500 and (error.http_status_code != 404 or code in _NOT_FOUND)
+    return 400 <= error.http_status_code < 500 and (error.http_status_code != 404 or code in _NOT_FOUND | _NO_LEVEL)
 
 
 def _reason(error: SchemaRegistryError) -> str:

@@ -1,11 +1,19 @@
 """Lag as read from a real broker, with and without workers, and the command that shows it."""
 
+import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import Result
 from confluent_kafka import Consumer, Producer, TopicPartition
+from typer.testing import CliRunner
 
+from eventmill.cli import app
 from eventmill.dev.addresses import Addresses
 from eventmill_connectors.kafka.admin import Topics
 from eventmill_connectors.kafka.groups import Groups
@@ -13,7 +21,7 @@ from eventmill_connectors.kafka.positions import Positions
 from eventmill_schemas.errors import KafkaUnreachable, SetupError
 from eventmill_schemas.pipeline import Kafka
 from eventmill_schemas.topics import TopicSpec
-from eventmill_streams.lag import LagReader, Standing
+from eventmill_streams.lag import LagReader, PartitionLag, Standing
 from eventmill_streams.offset_metadata import encode
 
 BEGAN = 1_700_000_000_000  # milliseconds; the records' own time
@@ -61,6 +69,14 @@ def commit(client: dict[str, str], group: str, topic: str, offset: int, metadata
     consumer.close()
 
 
+def once_marked(reader: LagReader, group: str, topic: str, end: int) -> PartitionLag:
+    """Read partition 0 once the marker of a transaction is there: a commit is answered before it is written."""
+    limit = time.monotonic() + 30
+    while (found := reader.read(group, [topic], ages=True).partitions[0]).end != end:
+        assert time.monotonic() < limit, found
+    return found
+
+
 def test_what_is_settled_beyond_the_frontier_is_no_backlog(
     client: dict[str, str], topic: str, unique: str, reader: LagReader
 ) -> None:
@@ -90,8 +106,7 @@ def test_records_of_an_open_transaction_are_beyond_the_end(
     before = reader.read(unique, [topic]).partitions[0]
     assert (before.end, before.high_watermark) == (10, 15)
     open_transaction.commit_transaction(10)
-    after = reader.read(unique, [topic]).partitions[0]
-    assert after.end == after.high_watermark == 16  # with the marker of the commit
+    assert once_marked(reader, unique, topic, 16).high_watermark == 16  # with the marker of the commit
 
 
 def test_a_marker_alone_has_no_age(client: dict[str, str], unique: str, reader: LagReader) -> None:
@@ -100,7 +115,7 @@ def test_a_marker_alone_has_no_age(client: dict[str, str], unique: str, reader: 
     Topics(client).create([TopicSpec(topic, 1)])
     produce(client, topic, 1, transactional_id=unique).commit_transaction(10)
     commit(client, unique, topic, 1)
-    partition = reader.read(unique, [topic], ages=True).partitions[0]
+    partition = once_marked(reader, unique, topic, 2)
     assert (partition.lag, partition.seconds) == (1, 0.0)
 
 
@@ -175,3 +190,87 @@ def test_groups_tell_their_state(client: dict[str, str], topic: str, unique: str
         ("someone", "slot-1", ((topic, 0), (topic, 1)))
     ]
     member.close()
+
+
+PIPELINE = """
+pipeline: {name}
+kafka: {{bootstrap: "{kafka}", registry: "{registry}"}}
+stages:
+  copy: {{input: {name}.in, result: copy.avsc}}
+"""
+COPY = {"type": "record", "name": "Copy", "fields": [{"name": "text", "type": "string", "from": "event.text"}]}
+
+
+@pytest.fixture
+def file(tmp_path: Path, addresses: Addresses, unique: str) -> Path:
+    """Write a pipeline whose stage reads the topic."""
+    (tmp_path / "copy.avsc").write_text(json.dumps(COPY))
+    made = tmp_path / "pipeline.yaml"
+    made.write_text(PIPELINE.format(name=unique, kafka=addresses.bootstrap, registry=addresses.registry))
+    return made
+
+
+def command(*arguments: str) -> Result:
+    """Run `eventmill lag`."""
+    done = CliRunner().invoke(app, ["lag", *arguments])
+    assert "Traceback" not in done.output
+    return done
+
+
+def test_the_command_shows_a_stage_that_no_worker_runs(
+    client: dict[str, str], topic: str, unique: str, file: Path
+) -> None:
+    """The table has the numbers of the library, and says that nobody works on what is left."""
+    commit(client, f"{unique}.copy", topic, 3, encode(3, [3, 4], 8))
+    done = command(str(file))
+    assert done.exit_code == 0
+    head, columns, first, _, total = done.stdout.splitlines()
+    assert head == f"{unique}.copy: empty (0 members)"
+    assert columns.split()[:2] == ["TOPIC", "PARTITION"]
+    assert first.split()[:8] == [topic, "0", "3", "10", "10", "7", "3", "4"]
+    assert total.split()[:2] == ["in", "all"]
+    assert "eventmill worker copy" in done.stderr
+
+
+def test_any_group_can_be_shown_with_and_without_a_pipeline(
+    client: dict[str, str], topic: str, unique: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink's group is found by name: its topics are those it has committed for; an unknown partition is none."""
+    commit(client, f"{unique}-sink", topic, 4)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for place in ([str(file)], ["--kafka", client["bootstrap.servers"]]):
+        done = command(*place, "--group", f"{unique}-sink", "--json")
+        [group] = json.loads(done.stdout)["groups"]
+        assert (group["stage"], group["total"]["lag"], group["total"]["unknown"]) == (None, 6, 1)
+
+
+def test_wrong_groups_topics_and_brokers_are_one_message_each(unique: str, file: Path, addresses: Addresses) -> None:
+    """Unknown group or missing topic: the user's turn, exit code 2. No broker: exit code 1."""
+    done = command(str(file), "--group", f"{unique}.nobody")
+    assert (done.exit_code, f"{unique}.nobody" in done.stderr) == (2, True)
+    assert f"{unique}.copy" in done.stderr  # what there is instead
+    done = command(str(file))
+    assert (done.exit_code, f"{unique}.in" in done.stderr) == (2, True)
+    done = command(str(file), "--kafka", "127.0.0.1:9")
+    assert (done.exit_code, "127.0.0.1:9" in done.stderr) == (1, True)
+
+
+def test_a_watch_follows_until_it_is_interrupted(client: dict[str, str], topic: str, unique: str, file: Path) -> None:
+    """Off a terminal it writes a line per look, with the pace from the second on, and ends by Ctrl-C with 130."""
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "eventmill.cli", "lag", str(file), "--watch", "0.2"], stdout=subprocess.PIPE, text=True
+    )
+    assert watch.stdout is not None
+    try:
+        assert "lag=10" in watch.stdout.readline()
+        commit(client, f"{unique}.copy", topic, 10)
+        line = ""
+        while "lag=0" not in line:
+            line = watch.stdout.readline()
+            assert line
+        assert "settled" in line
+    finally:
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(30) == 130
+        watch.stdout.close()

@@ -72,6 +72,10 @@ class ChatClients:
                     f"or {provider.url_variable} to a server that needs none (`eventmill dev model` starts a stand-in)",
                 )
 
+    def address(self, model: ModelRef) -> str:
+        """Return the base URL that `model` is asked at. Raises UsageError where there is none, as `check` does."""
+        return self._base_url(model, _provider(model))
+
     async def complete(self, model: ModelRef, request: ChatRequest, timeout: float) -> ChatReply:  # noqa: ASYNC109 - the port's signature
         """Send `request` once and return what came back, whatever its finish.
 

@@ -13,18 +13,15 @@ import typer
 from typer.core import TyperCommand
 
 from eventmill.cli.connection import USUAL_FILE, KafkaOption, find_kafka, find_pipeline
+from eventmill.cli.lag_view import COLUMNS, ON_SCREEN, document, head, line, rows
 from eventmill.cli.lazy import command_app
 from eventmill.cli.output import say, show, show_json, show_table
 from eventmill.cluster.progress import Progress, ProgressReader, Watched, stage_groups
 from eventmill.config import load
 from eventmill_schemas.errors import KafkaUnreachable
-from eventmill_streams.lag import Speed, Total
 
 _EVERY = "2"
 """Seconds between two looks where --watch is given without a number."""
-
-_COLUMNS = ("topic", "partition", "committed", "end", "high", "lag", "settled", "backlog", "age", "owner")
-_ON_SCREEN = ("topic", "partition", "lag", "settled", "backlog", "age", "owner")  # as much as 80 characters take
 
 
 class _WatchCommand(TyperCommand):
@@ -80,13 +77,13 @@ def lag(
 
 def _show(found: Sequence[Progress], json: bool) -> None:
     if json:
-        show_json(_document(found))
+        show_json(document(found, _now()))
         return
     for index, progress in enumerate(found):
         if index:
             show("")
-        show(_head(progress))
-        show_table(_COLUMNS, _rows(progress))
+        show(head(progress))
+        show_table(COLUMNS, rows(progress))
     for progress in found:
         for note in progress.notes():
             say(f"note: {note}")
@@ -98,10 +95,10 @@ def _watch(reader: ProgressReader, watched: Sequence[Watched], seconds: float, j
     if json or not sys.stdout.isatty():
         while True:
             if json:
-                show_json(_document(found))
+                show_json(document(found, _now()))
             else:
                 for progress in found:
-                    show(_line(progress))
+                    show(line(progress, _now()))
             sys.stdout.flush()
             found = _next(reader, watched, seconds)
     from rich.live import Live  # noqa: PLC0415 - not needed where nobody looks
@@ -129,101 +126,15 @@ def _screen(found: Sequence[Progress]) -> Any:
     parts: list[Any] = [Text(f"{_now():%H:%M:%S}  Ctrl-C ends")]
     for progress in found:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in _ON_SCREEN:
+        for column in ON_SCREEN:
             words = column in ("topic", "age", "owner")
             table.add_column(column.upper(), justify="left" if words else "right", overflow="fold")
-        for row in _rows(progress):
-            cells = dict(zip(_COLUMNS, row, strict=True))
-            table.add_row(*(Text("-" if cells[column] is None else str(cells[column])) for column in _ON_SCREEN))
-        parts += [Text(""), Text(_head(progress), style="bold"), table]
+        for row in rows(progress):
+            cells = dict(zip(COLUMNS, row, strict=True))
+            table.add_row(*(Text("-" if cells[column] is None else str(cells[column])) for column in ON_SCREEN))
+        parts += [Text(""), Text(head(progress), style="bold"), table]
         parts += [Text(f"note: {note}", style="yellow") for note in progress.notes()]
     return Group(*parts)
-
-
-def _head(progress: Progress) -> str:
-    watched, state, pace = progress.watched, progress.state, progress.speed
-    members = len(state.members)
-    words = [
-        f"{watched.group}:",
-        "never ran" if not state.exists else state.state.replace("_", " "),
-        f"({members} member{'' if members == 1 else 's'})",
-    ]
-    if pace is not None:
-        words.append(f"  {_pace(pace)}")
-    return " ".join(words)
-
-
-def _rows(progress: Progress) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    totals = progress.lag.by_topic()
-    for topic, total in totals.items():
-        for p in progress.lag.partitions:
-            if p.topic == topic:
-                numbers = (p.committed, p.end, p.high_watermark, p.lag, p.settled, p.backlog)
-                rows.append((p.topic, p.partition, *numbers, _age(p.seconds), progress.owner(p)))
-        rows.append(_total_row(f"{topic} in all" if len(totals) > 1 else "in all", total))
-    if len(totals) > 1:
-        rows.append(_total_row("in all", progress.lag.total))
-    return rows
-
-
-def _total_row(name: str, total: Total) -> tuple[Any, ...]:
-    return (name, None, None, None, None, total.lag, total.settled, total.backlog, _age(total.seconds), None)
-
-
-def _line(progress: Progress) -> str:
-    total = progress.lag.total
-    parts = [
-        f"{_now():%H:%M:%S}",
-        progress.watched.group,
-        progress.state.state if progress.state.exists else "never_ran",
-        f"members={len(progress.state.members)}",
-        f"lag={total.lag}",
-        f"backlog={total.backlog}",
-        f"age={_age(total.seconds) or 'unknown'}",
-    ]
-    if total.unknown:
-        parts.append(f"unknown_partitions={total.unknown}")
-    if progress.speed is not None:
-        parts.append(_pace(progress.speed))
-    return "  ".join(parts)
-
-
-def _pace(pace: Speed) -> str:
-    text = f"settled {pace.settled:.1f}/s, arriving {pace.arrived:.1f}/s"
-    if pace.drained_in is None:
-        return f"{text}, not catching up"
-    return f"{text}, done in {_age(pace.drained_in)}" if pace.drained_in else text
-
-
-def _age(seconds: float | None) -> str | None:
-    """Return a span of time in the two largest units that it has."""
-    if seconds is None:
-        return None
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds else "0 s"
-    whole = round(seconds)
-    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
-    first = next(index for index, (count, _) in enumerate(parts) if count)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
-
-
-def _document(found: Sequence[Progress]) -> dict[str, Any]:
-    return {"time": _now(), "groups": [_group(progress) for progress in found]}
-
-
-def _group(progress: Progress) -> dict[str, Any]:
-    return {
-        "group": progress.watched.group,
-        "stage": progress.watched.stage,
-        "state": progress.state.state,
-        "members": progress.state.members,
-        "total": progress.lag.total,
-        "topics": progress.lag.by_topic(),
-        "partitions": progress.lag.partitions,
-        "speed": progress.speed,
-        "notes": progress.notes(),
-    }
 
 
 def _now() -> datetime:
