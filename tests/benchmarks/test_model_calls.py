@@ -20,7 +20,7 @@ from eventmill_schemas.chat import ChatRequest
 from eventmill_schemas.pipeline import ModelRef
 
 IN_FLIGHT = (50, 500)
-CALLS = 3000
+CALLS = 1500
 SCHEMA = {
     "type": "object",
     "properties": {
