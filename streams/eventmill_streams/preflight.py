@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from eventmill_connectors.kafka.admin import Topics, TopicState
 from eventmill_schemas.errors import SetupError
 from eventmill_schemas.pipeline import Pipeline, Stage
@@ -10,6 +12,9 @@ from eventmill_schemas.topics import StageTopics
 
 BATCH_OVERHEAD = 512
 """Bytes that Kafka's record batch and a record's own framing add to key, value and headers, at most."""
+
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,10 @@ class Outputs:
 
 
 def outputs(pipeline: Pipeline, stage: Stage, names: StageTopics, topics: Topics) -> Outputs:
-    """Look at the stage's topics. Raises SetupError for what is missing or can't work, KafkaUnreachable."""
+    """Look at the stage's topics; log what works, and not as one would expect.
+
+    Raises SetupError for what is missing or can't work, KafkaUnreachable.
+    """
     wanted = [*stage.inputs, names.results, names.costs, names.dlq]
     found = topics.describe(wanted)
     missing = [name for name in wanted if name not in found]
@@ -58,6 +66,12 @@ def outputs(pipeline: Pipeline, stage: Stage, names: StageTopics, topics: Topics
 
 def _output(state: TopicState, inputs: Mapping[str, TopicState]) -> OutputTopic:
     aligned = all(source.partitions == state.partitions for source in inputs.values())
+    if not aligned:
+        counts = ", ".join(f"{source.name} has {source.partitions}" for source in inputs.values())
+        _log.warning(
+            "records go to a partition by their key, not to that of their input record",
+            reason=f"{state.name} has {state.partitions} partitions, {counts}",
+        )
     return OutputTopic(state.name, aligned, state.max_message_bytes - BATCH_OVERHEAD)
 
 
