@@ -182,8 +182,8 @@ class _Feed:
             self.first = self.first or number
             if data is None:
                 raise _Lost(_too_long(self._limit))
-            self._size += len(data)
-            if self._size > self._limit:
+            self._size += len(data) + len(end)
+            if self._size - len(end) > self._limit:
                 raise _Lost(f"a quoted value begins here and does not end within {self._limit:,} bytes")
             return self._text(data) + end.decode("ascii")
         self.ended = True

@@ -10,6 +10,7 @@ from typing import Any
 import fastavro
 
 from eventmill_connectors.registry import Registered, SchemaRegistry
+from eventmill_schemas.codec import AvroWriter
 from eventmill_schemas.errors import SetupError, UsageError
 from eventmill_schemas.result_schema import schema_text
 from eventmill_schemas.topics import subject
@@ -68,15 +69,23 @@ def _parse(text: str, place: str) -> Mapping[str, Any]:
         avro = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{place}: this is not JSON: {error}") from None
-    try:
-        fastavro.parse_schema(avro, {})
-    except Exception as error:   # noqa: BLE001 - fastavro raises whatever its way through the tree meets
-        unknown = isinstance(error, fastavro.schema.UnknownType)
-        reason = f"the type {error} is not in it" if unknown else str(error) or type(error).__name__
-        raise UsageError(f"{place}: this is not a whole Avro schema: {reason}") from None
     if not isinstance(avro, Mapping) or avro.get("type") != "record":
         raise UsageError(f"{place}: an event's schema is an Avro record", remedy='Begin with {"type": "record", ...')
+    try:
+        AvroWriter(text, 0)
+    except Exception as error:   # noqa: BLE001 - fastavro and ours raise whatever the way through the tree meets
+        raise UsageError(f"{place}: this is not a whole Avro schema: {_reason(error)}") from None
     return avro
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case fastavro.schema.UnknownType():
+            return f"the type {error} is not in it"
+        case KeyError():
+            return f"{error} is missing"
+        case _:
+            return str(error) or type(error).__name__
 
 
 async def _register(url: str, topic: str, text: str) -> int:

@@ -43,6 +43,7 @@ class Sender:
         except KafkaException as error:
             raise SetupError(f"the Kafka client's settings are wrong: {error.args[0].str()}") from None
         self._topic = topic
+        self._timeout = int(settings["message.timeout.ms"]) / 1000
         self.acknowledged = 0
         self.acknowledged_bytes = 0
         self.failed_line: int | None = None
@@ -89,15 +90,10 @@ class Sender:
     def _failed(self, line: int, error: KafkaError) -> None:
         self.failed_line = line if self.failed_line is None else min(line, self.failed_line)
         if not self.failure and error.code() not in _PURGED:
-            self.failure = _reason(error)
             self.timed_out = error.code() == KafkaError._MSG_TIMED_OUT
+            waited = f"Kafka did not acknowledge it within {self._timeout:g} s"
+            self.failure = waited if self.timed_out else f"Kafka refused it: {error.str()}"
 
     def _note(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.is_cut_off = True
-
-
-def _reason(error: KafkaError) -> str:
-    if error.code() == KafkaError._MSG_TIMED_OUT:
-        return f"Kafka did not acknowledge it within {DELIVERY_TIMEOUT:g} s"
-    return f"Kafka refused it: {error.str()}"
