@@ -26,8 +26,9 @@ class KafkaSection(Section):
     bootstrap: scalars.Addresses = Field(
         default="127.0.0.1:9092", description="Addresses of Kafka brokers: `host:port`, several with commas between."
     )
-    registry: scalars.HttpUrl = Field(
-        default="http://127.0.0.1:8081", description="Address of a schema registry with Confluent's API."
+    registry: scalars.HttpUrls = Field(
+        default="http://127.0.0.1:8081",
+        description="Address of a schema registry with Confluent's API; several with commas between.",
     )
     client: dict[scalars.SettingName, scalars.Setting] = Field(
         default={}, description="Further settings of librdkafka, such as `security.protocol` and `sasl.password`."

@@ -116,6 +116,10 @@ def _http_url(value: str) -> str:
     return value
 
 
+def _http_urls(value: str) -> str:
+    return ",".join(_http_url(one.strip()) for one in value.split(","))
+
+
 def _bare_url(value: str) -> str:
     parts = urlsplit(_http_url(value))
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -179,6 +183,6 @@ PriceText = Annotated[
 ]
 SettingName = Annotated[str, StringConstraints(min_length=1), AfterValidator(_setting_name)]
 Setting = Annotated[str, BeforeValidator(_setting, json_schema_input_type=str | int | float | bool)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrls = Annotated[str, AfterValidator(_http_urls)]
 OptionalBareUrl = Annotated[Annotated[str, AfterValidator(_bare_url)] | None, BeforeValidator(_empty_as_none)]
 Addresses = Annotated[str, AfterValidator(_addresses)]
