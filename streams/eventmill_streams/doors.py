@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from prometheus_client import Counter
@@ -54,7 +54,6 @@ class Doors:
         event.set()
         self._changed(kind, None)
 
-
     def reset(self) -> None:
         """Open every door: who waited there may be gone with its assignment, and nobody would try again."""
         for kind in self.closed:
@@ -79,22 +78,31 @@ class EventGate:
 
     async def pause(self, seconds: float, reason: str) -> None:
         """Wait `seconds` without a slot, then take one again."""
-        began = time.monotonic()
-        self._window.pause(self._work)
-        await asyncio.sleep(seconds)
-        self._blocked.labels(door="call", reason=reason).inc(time.monotonic() - began)
-        await self._window.resume(self._work)
+        async with self._without_slot(reason):
+            await asyncio.sleep(seconds)
 
     async def wait_open(self, unavailable: Unavailable, attempt: int) -> None:
         """Wait at the lane door of `unavailable`, until it opens or it is worth another try."""
         event = self._doors.close(unavailable)
-        began = time.monotonic()
-        self._window.pause(self._work)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), backoff(attempt))
-        self._blocked.labels(door="call", reason=unavailable.kind).inc(time.monotonic() - began)
-        await self._window.resume(self._work)
+        async with self._without_slot(unavailable.kind):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff(attempt)):
+                    await event.wait()
 
     def opened(self, kind: type[Unavailable]) -> None:
         """Open the lane door of `kind`."""
         self._doors.open(kind.kind)
+
+    @contextlib.asynccontextmanager
+    async def _without_slot(self, reason: str) -> AsyncIterator[None]:
+        """Give the slot back for the block. A block that is broken off has it again at once: the step may go on."""
+        began = time.monotonic()
+        self._window.pause(self._work)
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._window.reclaim(self._work)
+            raise
+        finally:
+            self._blocked.labels(door="call", reason=reason).inc(time.monotonic() - began)
+        await self._window.resume(self._work)

@@ -148,9 +148,19 @@ class Window(Generic[OutcomeT]):
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():  # the slot was given just now
                 self.running -= 1
-                self.dispatch()
+            self.reclaim(work)
             raise
         work.state = State.RUNNING
+
+    def reclaim(self, work: Work[OutcomeT]) -> None:
+        """Count a paused event as running again, over the budget if need be: its wait was broken off.
+
+        A step may do so by a time-out of its own, and go on. One that was dropped meanwhile gets nothing.
+        """
+        if work.state == State.PAUSED:
+            work.state = State.RUNNING
+            self.running += 1
+        self.dispatch()
 
     def finished(self, work: Work[OutcomeT], outcome: OutcomeT) -> None:
         """Take note of how an event ended. It is ready before the key's next event can even start."""

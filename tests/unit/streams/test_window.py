@@ -208,7 +208,7 @@ async def test_a_paused_event_gives_its_slot_away_and_comes_first_again() -> Non
     assert [w.offset for w in harness.started] == [0]
 
 
-async def test_cancelling_a_resume_gives_the_slot_on() -> None:
+async def test_dropping_a_resuming_event_gives_the_slot_on() -> None:
     """An event dropped in the moment it gets its slot leaves no slot behind."""
     harness = Harness(limits(running=1, unsettled=3))
     harness.open()
@@ -218,13 +218,35 @@ async def test_cancelling_a_resume_gives_the_slot_on() -> None:
     first, second = harness.started[0], None
     window.pause(first)
     second = harness.started[1]
-    waiting = asyncio.create_task(window.resume(first))
+    first.task = asyncio.create_task(window.resume(first))
     await asyncio.sleep(0)
     window.finished(second, "done")
-    waiting.cancel()
+    window.close()
+    window.open([])
     with pytest.raises(asyncio.CancelledError):
-        await waiting
+        await first.task
+    assert window.running == window.unsettled == 0
+
+
+async def test_a_wait_broken_off_leaves_the_event_running() -> None:
+    """A step whose own time-out ends its wait goes on: the event counts as running, and can finish."""
+    harness = Harness(limits(running=1, unsettled=3))
+    harness.open()
+    window = harness.window
+    window.take(window.lanes["in", 0], batch(("in", 0), 0, [None] * 2))
+    window.dispatch()
+    first = harness.started[0]
+    window.pause(first)
+    assert window.running == 1, "the second event has the slot"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await window.resume(first)
+    assert first.state == State.RUNNING
+    assert window.running == 2
+    for work in list(harness.started):
+        harness.finish(work)
     assert window.running == 0
+    assert {work.offset for work in harness.commit()} == {0, 1}
 
 
 def test_orphans_settled_by_others_are_dropped() -> None:
