@@ -31,13 +31,13 @@ async def registry_settings(client: SchemaRegistry, url: str, subjects: list[str
         found.append(
             warn("registry mode", f"it is {mode}: `eventmill apply` can't register schemas", "Set it to READWRITE")
         )
-    open_subjects = [subject for subject, own in levels.items() if (own or level) == "NONE"]
-    if level == "NONE" or open_subjects:
-        where = f"of {', '.join(open_subjects)}" if open_subjects else "of the registry"
+    lax = ["the registry"] if level == "NONE" else []
+    lax += [subject for subject, own in levels.items() if own == "NONE"]
+    if lax:
         found.append(
             warn(
                 "compatibility",
-                f"the level {where} is NONE: a schema that breaks readers would be taken",
+                f"the level of {', '.join(lax)} is NONE: a schema that breaks readers would be taken",
                 "Set it to BACKWARD or stricter (PUT /config of the registry)",
             )
         )

@@ -126,6 +126,7 @@ def test_a_stage_at_work_and_a_foreign_group_need_no_notes() -> None:
     """Nothing is said where all is well; another program's group may be without members and with texts of its own."""
     assert progress(at("mails", 0, Committed(1, "")), members=(worker("s", ("mails", 0)),)).notes() == []
     assert progress(at("mails", 0, Committed(1, "its own")), stage=None).notes() == []
+    assert progress(at("mails", 0, Committed(100, ""))).notes() == []  # nothing is left, so nobody is needed
 
 
 def test_the_document_is_json(capsys: pytest.CaptureFixture[str]) -> None:

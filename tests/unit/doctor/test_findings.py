@@ -191,9 +191,9 @@ async def judged(answers: Answers, subjects: Mapping[str, str | None] = {}) -> l
 async def test_a_registry_is_judged_by_mode_and_levels(answers: Answers) -> None:
     """READWRITE and BACKWARD are fine; a subject without a level has the registry's."""
     assert levels(await judged(answers, {"a-value": None, "b-value": "FULL"})) == ["ok"]
-    found = await judged(answers, {"b-value": "NONE"})
+    found = await judged(answers, {"a-value": None, "b-value": "NONE"})
     assert levels(found) == ["ok", "warn"]
-    assert "b-value" in found[1].detail
+    assert "the level of b-value is NONE" in found[1].detail
 
 
 async def test_a_lax_or_closed_registry_is_told(answers: Answers) -> None:
@@ -203,6 +203,7 @@ async def test_a_lax_or_closed_registry_is_told(answers: Answers) -> None:
     found = await judged(answers, {"a-value": "BACKWARD"})
     assert levels(found) == ["ok", "warn", "warn"]
     assert all(finding.hint for finding in found[1:])
+    assert "the level of the registry is NONE" in found[2].detail
 
 
 @pytest.mark.parametrize("broken", [(500, {}), (200, {"odd": 1}), (401, {"error_code": 401, "message": "no"})])

@@ -26,9 +26,9 @@ def at(offset: int, end: int, number: int = 0) -> PartitionLag:
 
 @given(
     frontier=st.integers(0, 50),
-    is_open=st.lists(st.booleans(), max_size=120),
-    start=st.integers(0, 150),
-    more=st.integers(0, 100),
+    is_open=st.lists(st.booleans(), max_size=40),
+    start=st.integers(0, 70),
+    more=st.integers(0, 60),
 )
 def test_backlog_is_the_number_of_unsettled_offsets_there_are(
     frontier: int, is_open: list[bool], start: int, more: int
