@@ -87,7 +87,7 @@ class Ticker:
             for start in range(0, max(1, len(ready)), _MOST):
                 if not await self._commit(session, ready[start : start + _MOST]):
                     return
-            if self._window.ready:
+            if self._window.ready or _due(session):
                 self.wake()
 
     async def prove(self, session: Session) -> None:
@@ -106,7 +106,7 @@ class Ticker:
                 _check_slot(session, error)
             except (OutcomeUnknown, StaleGeneration) as error:
                 _log.info("could not prove the slot; the next tick will", reason=str(error))
-        await self._takeover.open_producer(lambda: not session.closed)
+            await self._takeover.open_producer(lambda: not session.closed)
 
     async def _commit(self, session: Session, works: Sequence[Work[Settlement]]) -> bool:
         """Commit `works`; False: the session is over, they stay READY and are adopted if their partitions come back."""
@@ -148,10 +148,8 @@ class Ticker:
     async def _reject(self, session: Session, works: Sequence[Work[Settlement]], rejected: Rejected) -> bool:
         """Find the event whose record can't be stored, make it a dead letter, let the others through."""
         if len(works) > 1 and rejected.index is None:
-            for work in works:  # one transaction each, in order
-                if not await self._commit(session, [work]):
-                    return False
-            return True
+            middle = len(works) // 2  # halves, in order: few transactions, also where thousands wait
+            return await self._commit(session, works[:middle]) and await self._commit(session, works[middle:])
         work = works[0] if len(works) == 1 else _owner(works, rejected.index or 0)
         settlement = _outcome(work)
         error = RecordTooLarge(f"Kafka refused the event's records ({rejected.reason})")
@@ -189,8 +187,12 @@ class Ticker:
         if session.closed:
             return list(works)
         done = [work for work in works if truth[work.lane.partition].is_settled(work.offset)]
+        batches = _by_lane(done, ())
+        if any(truth[lane.partition].frontier > lane.tracker.proposal(batch)[0] for lane, batch in batches.items()):
+            _log.warning("another replica has gone on with these partitions", events=len(works))
+            session.closed = True
+            return list(works)
         if done:
-            batches = _by_lane(done, ())
             offsets = [OffsetCommit(*lane.partition, truth[lane.partition].frontier, "") for lane in batches]
             self._settle(batches, offsets, done)
         return [work for work in works if work.state == State.READY]
