@@ -12,7 +12,7 @@ import structlog
 
 from eventmill_connectors.kafka.offsets import Committed, StableOffsets
 from eventmill_connectors.kafka.transaction import TransactionalProducer
-from eventmill_schemas.errors import InvariantViolated, OutcomeUnknown
+from eventmill_schemas.errors import DeliveryError, InvariantViolated
 from eventmill_streams.lane import Partition
 from eventmill_streams.metrics import Metrics
 
@@ -29,7 +29,7 @@ _log = structlog.get_logger()
 
 
 class Takeover:
-    """Owns the transactional producer and the stable reader of a replica. One caller at a time (the ticker's lock)."""
+    """Owns the transactional producer (one caller at a time: the ticker's lock) and the stable reader of a replica."""
 
     def __init__(self, producer: TransactionalProducer, offsets: StableOffsets, metrics: Metrics) -> None:
         self.producer = producer
@@ -44,7 +44,7 @@ class Takeover:
         while not self.producer.is_open and wanted():
             try:
                 await self.producer.open()
-            except OutcomeUnknown as error:
+            except DeliveryError as error:
                 _log.warning("the transactional producer can't be opened yet", reason=str(error))
                 self.check_hangs()
                 await asyncio.sleep(wait)
