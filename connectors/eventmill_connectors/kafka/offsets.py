@@ -1,5 +1,6 @@
 """What a group has committed, read only where no transaction is pending on it."""
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -43,16 +44,28 @@ class StableOffsets:
         }
         self._reader: Consumer | None = None
         self._thread = DaemonThread("offsets")
+        self._turn = asyncio.Lock()  # a read that queued behind another would pass its deadline without being hung
         self.hung = 0
 
     async def read(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
         """Read what is committed. Partitions missing from the answer are unstable or unreadable now: ask again.
 
         There is no fall-back to an unstable read: it returns the offset before a pending commit, and following it
-        would settle events twice.
+        would settle events twice. Callers take turns.
         """
+        async with self._turn:
+            return await self._read_once(list(partitions))
+
+    def close(self) -> None:
+        """Let go of the client without waiting."""
+        if self._reader is not None:
+            dispose(self._reader)
+        self._reader = None
+        self._thread.close()
+
+    async def _read_once(self, partitions: list[Partition]) -> dict[Partition, Committed]:
         try:
-            return await self._thread.call(_DEADLINE, self._read, list(partitions))
+            return await self._thread.call(_DEADLINE, self._read, partitions)
         except TimeoutError:
             self.hung += 1
             self._thread = DaemonThread("offsets")
@@ -62,13 +75,6 @@ class StableOffsets:
             dispose(self._reader)
         self._reader = None
         return {}
-
-    def close(self) -> None:
-        """Let go of the client without waiting."""
-        if self._reader is not None:
-            dispose(self._reader)
-        self._reader = None
-        self._thread.close()
 
     def _read(self, partitions: list[Partition]) -> dict[Partition, Committed]:
         reader = self._reader = self._reader or Consumer(self._config)

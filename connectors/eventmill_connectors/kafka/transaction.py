@@ -99,10 +99,15 @@ class TransactionalProducer:
     async def open(self) -> None:
         """Make a new producer with the same transactional id: it fences the old one and ends its transaction.
 
-        Raises OutcomeUnknown where no broker answered in time.
+        Raises OutcomeUnknown where no broker answered in time, ProducerFenced where another one took the id meanwhile.
         """
         self._release()
-        self._producer = await self._bounded(_initialise, Producer(self._config, logger=_LOG))
+        producer = Producer(self._config, logger=_LOG)
+        try:
+            self._producer = await self._bounded(_initialise, producer)
+        except BaseException:
+            dispose(producer)  # never here: its destructor may wait
+            raise
 
     async def commit(
         self, records: Sequence[OutRecord], offsets: Sequence[OffsetCommit], member: Member
