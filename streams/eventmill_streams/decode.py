@@ -5,7 +5,7 @@ from typing import Protocol
 from eventmill_agents.ports import Gate
 from eventmill_schemas import ids, json_events
 from eventmill_schemas.codec import AvroReader, frame
-from eventmill_schemas.errors import RegistryUnreachable
+from eventmill_schemas.errors import RegistryUnreachable, Undecodable
 from eventmill_schemas.events import Event, Fields, RawRecord
 from eventmill_schemas.pipeline import Format, Stage
 
@@ -49,6 +49,9 @@ class Decoder:
                 attempt += 1
                 await gate.wait_open(error, attempt)
                 continue
+            except Undecodable:  # the registry answers
+                gate.opened(RegistryUnreachable)
+                raise
             if attempt:
                 gate.opened(RegistryUnreachable)
             event = self.now(record)

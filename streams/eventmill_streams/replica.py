@@ -112,11 +112,11 @@ class Replica:
     def take(self, batch: Batch) -> None:
         """Admit a fetched batch. What belongs to an earlier assignment is dropped: it will be delivered again."""
         session = self.session
-        if session is None or session.member.generation != batch.generation or batch.partition not in session.lanes:
+        if session is None or session.closed or session.member.generation != batch.generation:
             self._metrics.stale_batches.inc()
             return
-        lane = session.lanes[batch.partition]
-        if lane.settled is None or lane.repairing:
+        lane = session.lanes.get(batch.partition)
+        if lane is None or lane.settled is None or lane.repairing:
             self._metrics.stale_batches.inc()
             return
         if not self.window.take(lane, batch):
@@ -152,7 +152,11 @@ class Replica:
     # Events at work
 
     def _start(self, work: Work[Settlement]) -> None:
-        settlement = self._processor.now(work.record)
+        try:
+            settlement = self._processor.now(work.record)
+        except Exception as error:  # noqa: BLE001 - Faust would start its agent again, and go on without this event
+            self._failed(error)
+            return
         if settlement is None:
             work.task = self._spawn(self._run(work))
             return
@@ -165,6 +169,8 @@ class Replica:
         if work.state == State.RUNNING:  # else it was dropped meanwhile
             self.window.finished(work, settlement)
             self.ticker.wake()
+            if self.doors.closed and next(self.window.at_work(), None) is None:
+                self.doors.reset()  # nobody is left who would notice that what was away is back
 
     def _door_changed(self, kind: str, message: str | None) -> None:
         self._metrics.door_closed.labels(reason=kind).set(message is not None)
@@ -204,11 +210,13 @@ class Replica:
         async with self.ticker.busy:
             await self._takeover.open_producer(live)
         await self._takeover.read(list(session.lanes), live, found)
+        if not live():
+            return
         self.doors.reset()
         if self._member_id not in (None, session.member.member_id) and session.member.instance_id is not None:
             await self.ticker.prove(session)
-        self._member_id = session.member.member_id
         if live():
+            self._member_id = session.member.member_id
             _log.info("open", partitions=len(session.lanes), generation=session.member.generation)
 
     async def revoked(self) -> None:
