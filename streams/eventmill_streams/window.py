@@ -81,6 +81,8 @@ class Window(Generic[OutcomeT]):
     def _advance(self, lane: Lane[OutcomeT]) -> None:
         while (record := lane.next_new()) is not None:
             self._admit(lane, record)
+        if orphans := self.orphans.get(lane.partition):  # those that were passed will not come: retention, compaction
+            self._drop(lane.partition, [offset for offset in orphans if offset < lane.tracker.position])
 
     def _admit(self, lane: Lane[OutcomeT], record: RawRecord) -> None:
         orphan = self.orphans.get(lane.partition, {}).pop(record.source.offset, None)
