@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from eventmill.cli import app
+from eventmill.config import load_with_lines
+from eventmill.config.examine import examine
 from eventmill.config.json_schema import json_schema
+from eventmill_schemas.errors import PipelineFileErrors
 
 STEPS = """\
 import sys
@@ -217,6 +221,17 @@ def test_as_a_process(checked: Any) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: pipeline.yaml:27: `order` must be `key` or `none`, not `no`\n")
+
+
+def test_what_only_the_worker_finds_is_told_too(checked: Any) -> None:
+    """Each stage is set up as a worker does it: what that refuses is a mistake at the stage, and no surprise later."""
+    loaded = load_with_lines(checked.file, {})
+    triage, escalate = loaded.pipeline.stages
+    spoilt = replace(loaded.pipeline, stages=(triage, replace(escalate, when="event.")))
+    with pytest.raises(PipelineFileErrors) as caught:
+        examine(loaded._replace(pipeline=spoilt), {})
+    assert [(error.file, error.line) for error in caught.value.errors] == [(str(checked.file), 32)]
+    assert "'escalate'" in caught.value.errors[0].message
 
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/pipeline.yaml"))

@@ -92,6 +92,7 @@ CASES = [
          "`Escalate` must begin with a lower-case letter or digit and hold only those, `_` and `-`"),
     Case("input: mails", "input: my mails",
          "`input` must be a Kafka topic: at most 249 letters, digits, `.`, `_` and `-`, not `my mails`"),
+    Case("input: mails", 'input: [mails, "."]', "the topic `.` is not a topic name"),
     Case("input: mails", "input: [mails, {}]", "`input` item 2 must be text, not a map"),
     Case("input: mails", "input: []", "`input` must not be empty"),
     Case('python: "mail:count_words"', 'python: "mail.count_words"',
