@@ -137,7 +137,7 @@ def _lines(letter: DeadLetter, seen: Seen) -> Iterator[str]:
     if letter.report is not None and letter.report.cause:
         yield ""
         yield "cause:"
-        yield from (f"  {line}" for line in printable(letter.report.cause).splitlines())
+        yield from (f"  {printable(line)}" for line in letter.report.cause.split("\n"))
     yield ""
     yield "what to try next:"
     yield from (f"  {printable(sentence)}" for sentence in advice(letter))
@@ -165,7 +165,7 @@ def _report_lines(letter: DeadLetter) -> Iterator[str]:
         "group": report.group,
         "version": report.app_version,
     }
-    yield from (_field(name, printable(str(value))) for name, value in facts.items() if value is not None)
+    yield from (_field(name, str(value)) for name, value in facts.items() if value is not None)
 
 
 def _value_lines(seen: Seen) -> Iterator[str]:
@@ -177,12 +177,12 @@ def _value_lines(seen: Seen) -> Iterator[str]:
         yield "value: none (a tombstone)"
     else:
         yield "value:" if seen.schema_id is None else f"value (schema {seen.schema_id}):"
-        yield from (f"  {line}" for line in json_text(seen.value, indent=2).splitlines())
+        yield from (f"  {line}" for line in json_text(seen.value, indent=2).split("\n"))
 
 
 def _field(name: str, value: str) -> str:
-    continued = "\n" + " " * _INDENT
-    return f"{name:<{_INDENT}}{continued.join(value.splitlines() or [''])}"
+    lines = [printable(line) for line in value.split("\n")]
+    return f"{name:<{_INDENT}}" + ("\n" + " " * _INDENT).join(lines)
 
 
 def _number(count: int | None) -> str:

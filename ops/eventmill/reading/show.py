@@ -51,7 +51,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
         )
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False, default=_plain, separators=separators, indent=indent)
-    return printable(text)
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def key_text(key: bytes | None) -> str:
@@ -104,17 +104,17 @@ def time_text(moment: datetime | None) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Return text with escapes for what a terminal would act on, or not show: controls, bidi marks, odd spaces."""
+    """Return text on one line, with escapes for what a terminal would act on or not show: controls, bidi marks."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _header_value(value: bytes | None) -> str:
     if value is None:
         return "<null>"
     try:
-        return printable(value.decode()).replace("\n", "\\n")
+        return printable(value.decode())
     except UnicodeDecodeError:
         return excerpt(value)
 

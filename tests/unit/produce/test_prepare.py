@@ -159,8 +159,7 @@ def test_a_reader_knows_how_far_it_is_and_begins_again(tmp_path: Path) -> None:
         ('{"type": "record", "name": "R", "fields": [{"name": "a"}]}', "not a whole Avro schema"),
         ('{"type": "record", "fields": []}', "not a whole Avro schema"),
         (
-            '{"type": "record", "name": "R", "fields": [{"name": "a", "type": '
-            '{"type": "bytes", "logicalType": "decimal"}}]}',
+            '{"type":"record","name":"R","fields":[{"name":"a","type":{"type":"bytes","logicalType":"decimal"}}]}',
             "'precision' is missing",
         ),
         ('{"type": "array", "items": "int"}', "is an Avro record"),
