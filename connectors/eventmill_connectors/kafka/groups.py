@@ -47,32 +47,33 @@ class GroupState:
 
 
 class Groups:
-    """Looks at groups. `client` holds librdkafka settings. Every method blocks, for at most about 20 seconds."""
+    """Looks at groups. `client` holds librdkafka settings; `timeout` is for one request, in seconds."""
 
-    def __init__(self, client: Mapping[str, Any]) -> None:
+    def __init__(self, client: Mapping[str, Any], *, timeout: float = TIMEOUT) -> None:
         self._config = dict(client)
+        self._timeout = timeout
 
     def describe(self, names: Collection[str]) -> dict[str, GroupState]:
         """Return every group of `names`, unknown ones as dead. Raises KafkaUnreachable, SetupError (not allowed)."""
         if not names:
             return {}
         admin = AdminClient(self._config)
-        futures = admin.describe_consumer_groups(list(names), request_timeout=TIMEOUT)
+        futures = admin.describe_consumer_groups(list(names), request_timeout=self._timeout)
         return {name: self._described(name, future) for name, future in futures.items()}
 
     def topics(self, group: str) -> tuple[str, ...]:
         """Return the topics that the group has committed offsets for. Raises as `describe` does."""
         admin = AdminClient(self._config)
-        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=TIMEOUT)
+        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout)
         try:
-            found = asked[group].result(TIMEOUT + 5)
+            found = asked[group].result(self._timeout + 5)
         except KafkaException as error:
             raise self._refused(group, error) from error
         return tuple(sorted({partition.topic for partition in found.topic_partitions}))
 
     def _described(self, name: str, future: Any) -> GroupState:
         try:
-            found = future.result(TIMEOUT + 5)
+            found = future.result(self._timeout + 5)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return GroupState(name, "dead", ())

@@ -12,6 +12,10 @@ from eventmill_streams.lag import GroupLag, LagReader, PartitionLag, Speed, Stan
 from eventmill_streams.slot import group_id
 
 
+_TIMEOUT = 5.0
+"""Seconds for one question about groups: who looks should not wait long to hear that nobody answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
     """A group to look at. `stage` None: a foreign group, of which it is not known where it begins."""
@@ -81,7 +85,7 @@ class ProgressReader:
     """Looks at groups again and again. Blocks while it reads; raises KafkaUnreachable, SetupError."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self._groups = Groups(command_settings(kafka))
+        self._groups = Groups(command_settings(kafka), timeout=_TIMEOUT)
         self._reader = LagReader(kafka)
         self._before: dict[str, tuple[float, GroupLag]] = {}
 

@@ -21,7 +21,8 @@ def local_stack(stack: Stack, kafka: Kafka) -> list[Finding]:
 def uses(parts: Iterable[PartStatus], kafka: Kafka) -> bool:
     """Whether an address of the pipeline is that of a part of the stack."""
     places = [f"{host}:{part.port}" for part in parts if part.port for host in (LOOPBACK, "localhost")]
-    addresses = kafka.bootstrap.split(",") + [url.partition("://")[2].partition("/")[0] for url in [kafka.registry]]
+    registries = [url.partition("://")[2].partition("/")[0] for url in kafka.registry.split(",")]
+    addresses = [*kafka.bootstrap.split(","), *registries]
     return any(address.strip() in places for address in addresses)
 
 

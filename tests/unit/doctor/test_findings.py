@@ -287,6 +287,7 @@ def test_prices_are_judged() -> None:
         ("127.0.0.1:9092", "http://elsewhere:8081", True),
         ("a:9092, localhost:9092", "http://elsewhere:8081", True),
         ("elsewhere:9092", "http://127.0.0.1:8081/apis/ccompat/v7", True),
+        ("elsewhere:9092", "http://elsewhere:8081,http://localhost:8081/apis", True),
         ("elsewhere:9092", "http://elsewhere:8081", False),
         ("127.0.0.1:1", "http://127.0.0.1:2", False),
     ],
