@@ -11,7 +11,6 @@ from eventmill_schemas.pipeline import Kafka, Pipeline
 from eventmill_streams.lag import GroupLag, LagReader, PartitionLag, Speed, Standing, speed
 from eventmill_streams.slot import group_id
 
-
 _TIMEOUT = 5.0
 """Seconds for one question about groups: who looks should not wait long to hear that nobody answers."""
 
