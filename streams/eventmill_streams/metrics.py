@@ -1,7 +1,7 @@
 """Every metric of a worker, in one place: the names are part of the reference (docs/reference/metrics.md).
 
-Stage and pipeline are labels that the process adds to all of them; tenant is not a label, because its values are not
-bounded: costs per tenant are on the cost topic.
+A process works on one stage; `stage` is a label of what is added up over processes. Tenant is not a label, because its
+values are not bounded: costs per tenant are on the cost topic.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
