@@ -14,7 +14,7 @@ class ChatRequest:
     user: str
     schema_name: str | None = None
     schema: Mapping[str, Any] | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)   # e.g. max_output_tokens, temperature, reasoning_effort
+    parameters: Mapping[str, Any] = field(default_factory=dict)   # such as max_output_tokens, temperature
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class Certainty(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of one reply. `amount` is in USD, exact; None where no price is known. `row` names the price row used."""
+    """The price of one reply. `amount` is in USD, exact; None where no price is known. `row` names the price row."""
 
     amount: Decimal | None
     row: str | None
