@@ -5,7 +5,6 @@ can a stable read tell which events are settled. There is no fall-back to an uns
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Collection
 
 import structlog
@@ -26,6 +25,11 @@ _HANG_MEMORY = 300.0
 """Seconds in which one hung client call is borne; a second one ends the process, for the supervisor to start afresh."""
 
 _log = structlog.get_logger()
+
+
+def _now() -> float:
+    """Return monotonic seconds: the event loop's, so that waits and their measure are one."""
+    return asyncio.get_running_loop().time()
 
 
 class Takeover:
@@ -61,7 +65,7 @@ class Takeover:
         Ends when all were found or `wanted` turns false. Never ends by a time-out; after ALARM_AFTER seconds it says
         which partitions hang and what a person can do.
         """
-        began, missing, alarmed = time.monotonic(), set(partitions), False
+        began, missing, alarmed = _now(), set(partitions), False
         try:
             while missing and wanted():
                 for partition, committed in (await self.offsets.read(missing)).items():
@@ -69,7 +73,7 @@ class Takeover:
                     if wanted():
                         found(partition, committed)
                 self.check_hangs()
-                if missing and time.monotonic() - began > ALARM_AFTER:
+                if missing and _now() - began > ALARM_AFTER:
                     self._metrics.unstable_partitions.set(len(missing))
                     if not alarmed:
                         self._alarm(missing)
@@ -85,7 +89,7 @@ class Takeover:
         if hung == self._hung_seen:
             return
         self._metrics.hung_calls.inc(hung - self._hung_seen)
-        now, first = time.monotonic(), self._hung_seen == 0 or self._hung_at is None
+        now, first = _now(), self._hung_seen == 0 or self._hung_at is None
         recent = self._hung_at is not None and now - self._hung_at < _HANG_MEMORY
         several = hung - self._hung_seen > 1
         self._hung_seen, self._hung_at = hung, now
