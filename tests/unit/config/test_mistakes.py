@@ -61,6 +61,8 @@ CASES = [
     # files
     Case("prompt: prompts/triage.md", "prompt: prompts/triag.md",
          "`prompts/triag.md` does not exist in the folder of the pipeline"),
+    Case("prompt: prompts/triage.md", f"prompt: {'x' * 300}",
+         f"`{'x' * 57}...` can't be read (File name too long) in the folder of the pipeline"),
     Case("result: schemas/triage.avsc", "result: schemas", "`schemas` is not a file in the folder of the pipeline"),
     # what is missing or not finished
     Case("    result: schemas/triage.avsc\n", "", "the key `result` is missing in `triage`", "  triage:"),
@@ -163,6 +165,15 @@ def test_all_mistakes_are_reported_at_once(project: Any) -> None:
         ("prompts/page.md", 6, "this"),
         ("schemas/broken.avsc", 3, "this"),
     ]
+
+
+def test_a_wrong_name_of_the_pipeline_hides_nothing(project: Any) -> None:
+    """Neither a missing nor a wrong value at the top keeps the stages from being looked at."""
+    project.spoil("result: schemas/page.avsc", "result: schemas/nope.avsc")
+    project.spoil("pipeline: support-mail", "pipeline: NO")
+    assert [line for _, line, _ in project.mistakes()] == [1, 37]
+    project.spoil("pipeline: NO\n", "")
+    assert [line for _, line, _ in project.mistakes()] == [1, 36]
 
 
 def test_the_name_of_a_wrong_stage_is_known_to_others(project: Any) -> None:
