@@ -1,5 +1,6 @@
 """Kafka security settings, given once in librdkafka's names, as Faust wants them."""
 
+import os
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -36,13 +37,19 @@ def credentials(client: Mapping[str, str]) -> Any:
     )
 
 
+_TLS_FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
+
+
 def _ssl_context(client: Mapping[str, str]) -> ssl.SSLContext:
+    for setting in _TLS_FILES:  # Python's own message names no file
+        if setting in client and not os.access(client[setting], os.R_OK):
+            raise UsageError(f"kafka.client: {setting} {client[setting]!r} can't be read", remedy="Check the path")
     try:
         context = ssl.create_default_context(cafile=client.get("ssl.ca.location"))
         if "ssl.certificate.location" in client:
             context.load_cert_chain(
                 client["ssl.certificate.location"], client.get("ssl.key.location"), client.get("ssl.key.password")
             )
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:  # ssl.SSLError is one
         raise UsageError(f"kafka.client: the TLS files can't be read: {error}") from error
     return context
