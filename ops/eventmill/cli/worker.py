@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from eventmill_connectors.chat.clients import ChatClients
 from eventmill_connectors.pricing import PriceList
 from eventmill_connectors.registry import SchemaRegistry
 from eventmill_schemas.errors import EventmillError, UsageError
-from eventmill_schemas.pipeline import CompleteStep, Pipeline, PythonStep, Stage
+from eventmill_schemas.pipeline import CompleteStep, ModelRef, Pipeline, PythonStep, Stage
 from eventmill_streams.logs import LogFormat, configure
 from eventmill_streams.slot import slot_name
 from eventmill_streams.stage import Parts, run_stage
@@ -85,16 +86,28 @@ def _tune_collector() -> None:
 
 async def _run(pipeline: Pipeline, stage: Stage, slot: str | None, settings: WorkerSettings) -> None:
     models = ChatClients()
+    prices = PriceList(pipeline.prices)
     routes = [step.route for step in stage.steps if isinstance(step, CompleteStep)]
-    models.check(model for route in routes for model in pipeline.routes[route])
+    asked = [model for route in routes for model in pipeline.routes[route]]
+    models.check(asked)
+    _check_prices(pipeline, asked, prices)
     functions = load_functions(pipeline.folder, [step for step in stage.steps if isinstance(step, PythonStep)])
     registry = SchemaRegistry(pipeline.kafka.registry)
     try:
-        parts = Parts(models, PriceList(pipeline.prices), registry, functions)
+        parts = Parts(models, prices, registry, functions)
         await run_stage(pipeline, stage, parts, slot, settings, _started)
     finally:
         await models.close()
         await registry.close()
+
+
+def _check_prices(pipeline: Pipeline, models: Iterable[ModelRef], prices: PriceList) -> None:
+    for model in models:
+        if not pipeline.allow_unpriced and not prices.known(model.provider, model.model):
+            raise UsageError(
+                f"no price is known for {model.provider} model {model.model}",
+                remedy="Add it under `prices`, or set `allow_unpriced: true` to report its tokens without an amount",
+            )
 
 
 def _started(address: str) -> None:
