@@ -25,6 +25,8 @@ class _Commands(LazyGroup):
         "produce": Lazy("eventmill.cli.produce", "Produce a file of JSON lines or CSV to a topic."),
         "tail": Lazy("eventmill.cli.tail", "Show the records of a topic, decoded."),
         "dlq": Lazy("eventmill.cli.dlq", "List and show dead letters."),
+        "accept": Lazy("eventmill.cli.accept", "Send real questions through an example, and count what was lost."),
+        "bench": Lazy("eventmill.cli.bench", "Measure throughput, latency and cost per event, beside a bare loop."),
         "dev": Lazy("eventmill.cli.dev", "Run Kafka, a schema registry and Postgres on this machine."),
     }
 

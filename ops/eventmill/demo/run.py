@@ -16,13 +16,13 @@ from eventmill.dev.addresses import Addresses
 from eventmill.fleet import Fleet, replicas
 from eventmill.rig.commands import run_command
 from eventmill.rig.judgement import CHECKER, Judgement, judge
+from eventmill.rig.left import events_left
 from eventmill.rig.model import Model, stand_in
 from eventmill.rig.prices import price_rows
 from eventmill.rig.servers import servers
 from eventmill_schemas.errors import StackFailed
 from eventmill_schemas.pipeline import Pipeline
 from eventmill_streams.lag import LagReader
-from eventmill_streams.slot import group_id
 
 _STUCK_AFTER = 180.0
 """Seconds without any new record after which the run gives up and says where the logs are."""
@@ -164,9 +164,7 @@ class Demo:
             lag.close()
 
     def _drained(self, pipeline: Pipeline, lag: LagReader) -> bool:
-        return all(
-            lag.read(group_id(pipeline.name, stage.name), stage.inputs).total.lag == 0 for stage in pipeline.stages
-        )
+        return all(events_left(lag, pipeline, stage.name) == 0 for stage in pipeline.stages)
 
     def _judge(
         self, pipeline: Pipeline, addresses: Addresses, model: Model, outputs: Outputs

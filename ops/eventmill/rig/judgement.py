@@ -19,6 +19,8 @@ CHECKER = Path("tests/checker.py")
 class Judgement:
     """What the checker found of one stage. `problems` empty: nothing is wrong."""
 
+    results: int
+    dead_letters: int
     lost: int
     duplicates: int
     cost_records: int
@@ -40,6 +42,8 @@ def judge(root: Path, addresses: Addresses, pipeline: Pipeline, stage: str, opti
     report: dict[str, Any] = json.loads(done.stdout)
     counts = report["counts"]
     return Judgement(
+        results=counts["results"],
+        dead_letters=counts["dead_letters"],
         lost=counts["lost"],
         duplicates=counts["duplicates"],
         cost_records=counts["cost_records"],
