@@ -35,7 +35,7 @@ class StageProcessor:
     def now(self, record: RawRecord) -> Settlement | None:
         """Settle without waiting: tombstones, and all events of a stage without steps once their schema is known."""
         if record.value is None:
-            return self._counted(self._publisher.tombstone(record))
+            return self._publisher.tombstone(record)
         if self._waits:
             return None
         try:
@@ -59,7 +59,13 @@ class StageProcessor:
             event = self._decoder.now(record) if record.value is not None else None
         except EventError:
             event = None
-        return self._counted(self._publisher.dead_letter(record, event, DeadLetter(error), settlement.costs))
+        return self._publisher.dead_letter(record, event, DeadLetter(error), settlement.costs)
+
+    def committed(self, settlement: Settlement) -> None:
+        """Count an event, once: what it became may have changed until now, or been dropped."""
+        self._metrics.events.labels(stage=self._stage, outcome=settlement.end.value).inc()
+        if settlement.kind is not None:
+            self._metrics.dead_letters.labels(stage=self._stage, kind=settlement.kind).inc()
 
     def _settle(self, event: Event, outcome: Outcome) -> Settlement:
         for cost in outcome.costs:
@@ -68,21 +74,15 @@ class StageProcessor:
             return self._dead(event.record, event, outcome.end, outcome.costs)
         if isinstance(outcome.end, Result):
             try:
-                return self._counted(self._publisher.result(event, outcome.end, outcome.costs))
+                return self._publisher.result(event, outcome.end, outcome.costs)
             except EventError as error:
                 return self._dead(event.record, event, DeadLetter(error), outcome.costs)
-        return self._counted(self._publisher.skipped(event, outcome.costs))
+        return self._publisher.skipped(event, outcome.costs)
 
     def _dead(
         self, record: RawRecord, event: Event | None, end: DeadLetter, costs: Sequence[CostEvent] = ()
     ) -> Settlement:
-        return self._counted(self._publisher.dead_letter(record, event, end, costs))
-
-    def _counted(self, settlement: Settlement) -> Settlement:
-        self._metrics.events.labels(stage=self._stage, outcome=settlement.end.value).inc()
-        if settlement.kind is not None:
-            self._metrics.dead_letters.labels(stage=self._stage, kind=settlement.kind).inc()
-        return settlement
+        return self._publisher.dead_letter(record, event, end, costs)
 
     def _count_call(self, cost: CostEvent) -> None:
         metrics, stage, model = self._metrics, self._stage, self._model_label(cost.model)

@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 
 
 class Processor(Protocol):
-    """What an event becomes. Both methods return a settlement, or raise only what must stop the process."""
+    """What an event becomes: `now`, `run` and `bury` return a settlement, or raise only what must stop the process."""
 
     def now(self, record: RawRecord) -> Settlement | None:
         """Settle without waiting for anything; None where that is not possible."""
@@ -41,6 +41,9 @@ class Processor(Protocol):
 
     def bury(self, record: RawRecord, settlement: Settlement, error: RecordTooLarge) -> Settlement:
         """Return the dead letter, with the same costs, of an event whose `settlement` can't be stored."""
+
+    def committed(self, settlement: Settlement) -> None:
+        """Take note that `settlement` is committed."""
 
 
 class Position(Protocol):
@@ -68,7 +71,7 @@ class Replica:
         self.window: Window[Settlement] = Window(limits, self._start)
         self.doors = Doors(metrics.blocked, self._door_changed)
         self.session: Session | None = None
-        self.ticker = Ticker(self.window, takeover, processor.bury, metrics)
+        self.ticker = Ticker(self.window, takeover, processor.bury, processor.committed, metrics)
         self._processor = processor
         self._takeover = takeover
         self._position = position

@@ -44,15 +44,26 @@ Bury = Callable[[RawRecord, Settlement, RecordTooLarge], Settlement]
 
 
 class Ticker:
-    """Commits what is ready. `bury` makes the dead letter of an event whose records can't be stored."""
+    """Commits what is ready.
 
-    def __init__(self, window: Window[Settlement], takeover: Takeover, bury: Bury, metrics: Metrics) -> None:
+    `bury` makes the dead letter of an event whose records can't be stored; `committed` is told each settlement, once.
+    """
+
+    def __init__(
+        self,
+        window: Window[Settlement],
+        takeover: Takeover,
+        bury: Bury,
+        committed: Callable[[Settlement], None],
+        metrics: Metrics,
+    ) -> None:
         self.session: Session | None = None
         self.busy = asyncio.Lock()  # one user of the producer at a time
         self.last_commit = time.monotonic()
         self._window = window
         self._takeover = takeover
         self._bury = bury
+        self._committed = committed
         self._metrics = metrics
         self._wake = asyncio.Event()
         self._many = asyncio.Event()
@@ -171,7 +182,9 @@ class Ticker:
         for (lane, batch), commit in zip(batches.items(), offsets, strict=True):
             lane.tracker.settle(batch, commit.offset)
         for work in works:
-            self._metrics.settle_seconds.observe(now - _outcome(work).finished_at)
+            outcome = _outcome(work)
+            self._metrics.settle_seconds.observe(now - outcome.finished_at)
+            self._committed(outcome)
         self._window.settle(works)
 
     async def _resolve(self, session: Session, works: Sequence[Work[Settlement]]) -> list[Work[Settlement]]:

@@ -35,6 +35,7 @@ class Steps:
         self.buried: list[tuple[int, str]] = []
         self.dead_letter_fits = True
         self.broken = False
+        self.told: list[str] = []
 
     def now(self, record: RawRecord) -> Settlement | None:
         """Settle what needs no waiting."""
@@ -56,6 +57,10 @@ class Steps:
         self.buried.append((record.source.offset, error.kind))
         value = str(record.source).encode() if self.dead_letter_fits else REFUSED
         return Settlement(End.DEAD_LETTER, (OutRecord("dlq", 0, record.key, value),), settlement.costs, error.kind)
+
+    def committed(self, settlement: Settlement) -> None:
+        """Note what was told to be committed."""
+        self.told += [(record.value or b"").decode() for record in settlement.records]
 
     def _end(self, record: RawRecord) -> Settlement:
         value = REFUSED if record.value == b"large" else str(record.source).encode()
@@ -144,6 +149,8 @@ def play(body: Callable[[Case], Awaitable[None]], case: Callable[[], Case] = Cas
         one = case()
         await body(one)
         assert not one.errors, one.errors
+        visible = [(record.value or b"").decode() for record in one.cluster.visible]
+        assert sorted(one.steps.told) == sorted(visible), "each settlement is told once, when it is committed"
         one.replica.stop()
 
     with capture_logs() as logs:

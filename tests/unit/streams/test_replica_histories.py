@@ -90,6 +90,9 @@ class Outside:
         """Make the dead letter."""
         return Settlement(End.DEAD_LETTER, (_out(DEAD, record),), settlement.costs, error.kind)
 
+    def committed(self, settlement: Settlement) -> None:
+        """Nothing is counted here."""
+
     def _settlement(self, record: RawRecord) -> Settlement:
         if record.value == b"large":
             return Settlement(End.RESULT, (OutRecord(RESULT, 0, record.key, REFUSED),))
