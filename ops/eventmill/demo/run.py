@@ -20,7 +20,7 @@ from eventmill.rig.left import events_left
 from eventmill.rig.model import Model, stand_in
 from eventmill.rig.prices import price_rows
 from eventmill.rig.servers import servers
-from eventmill_schemas.errors import StackFailed
+from eventmill_schemas.errors import StackFailed, UsageError
 from eventmill_schemas.pipeline import Pipeline
 from eventmill_streams.lag import LagReader
 
@@ -99,9 +99,7 @@ class Demo:
 
     def _produce(self, work: Workplace) -> int:
         wanted = [] if self._options.events is None else ["--events", str(self._options.events)]
-        done = run_command(
-            self._say,
-            work.environ,
+        arguments = (
             *("produce", work.topic),
             *("--pipeline", str(work.file)),
             *("--from", str(self._example.events)),
@@ -110,6 +108,10 @@ class Demo:
             *wanted,
             "--json",
         )
+        try:
+            done = run_command(self._say, work.environ, *arguments)
+        except UsageError as error:   # its own remedy is to go on behind the line; here is nothing to go on with
+            raise UsageError(error.message, remedy="Correct the file and begin again") from error
         return int(json.loads(done)["events"])
 
     def _process(

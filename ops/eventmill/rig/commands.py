@@ -13,7 +13,8 @@ _USAGE = 2
 def run_command(say: Callable[[str], None], environ: Mapping[str, str], *arguments: str) -> str:
     """Run `eventmill ...` with `environ` added, and return its output. `say` is told the command line.
 
-    Raises UsageError with the command's own message where the user must mend something, StackFailed for the rest.
+    Raises UsageError with the command's own message and remedy where the user must mend something, StackFailed for the
+    rest.
     """
     say(f"$ eventmill {' '.join(arguments)}")
     command = [sys.executable, "-m", "eventmill.cli", *arguments]
@@ -21,7 +22,8 @@ def run_command(say: Callable[[str], None], environ: Mapping[str, str], *argumen
         command, env={**os.environ, **environ}, capture_output=True, text=True, check=False
     )
     if done.returncode == _USAGE:
-        raise UsageError(done.stderr.strip().removeprefix("error: "))
+        message, _, remedy = done.stderr.strip().removeprefix("error: ").partition("\n")
+        raise UsageError(message, remedy=remedy or None)
     if done.returncode != 0:
         raise StackFailed(f"eventmill {arguments[0]} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout

@@ -1,0 +1,72 @@
+"""The demo as a user runs it: what it counts is true, and nothing of it is left behind, however it ends."""
+
+import json
+import re
+import signal
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from checker import StageTopics, check
+from eventmill.dev.addresses import Addresses
+from whole_run import WholeRun, whole_run
+
+
+def at_work(run: WholeRun) -> dict[str, int]:
+    """Wait until workers are busy; return the processes that there are then."""
+    run.until("eventmill run", 90)
+    run.until("triage: ", 30)
+    found = run.started()
+    assert {"worker triage", "worker escalate", "dev model"} <= set(found), run.said
+    return found
+
+
+def test_the_demo_counts_what_an_independent_reader_counts(
+    tmp_path: Path, addresses: Addresses, pytestconfig: pytest.Config
+) -> None:
+    """Every mail has one result or dead letter, and the sum of the costs is that of the topic, to the last digit."""
+    file = tmp_path / "demo.json"
+    with whole_run(pytestconfig.rootpath, tmp_path, addresses, "demo", "--json", str(file)) as run:
+        assert run.code(180) == 0, run.said
+        assert run.started() == {}
+    figures = json.loads(file.read_text())
+    mails = len((pytestconfig.rootpath / "examples/support-mail/mails.jsonl").read_text().splitlines())
+    assert figures["events"] == mails == figures["results"] + figures["dead_letters"]
+    assert figures["dead_letters"] == 3   # three mails ask the stand-in for replies that can't be used
+    assert (figures["lost"], figures["duplicates"], figures["problems"]) == (0, 0, {})
+    assert figures["stand_in"] is True
+
+    pipeline = re.findall(r"support-mail-[0-9a-f]{8}", run.said)[0]
+    topics = StageTopics(
+        [f"mails-{pipeline.rpartition('-')[2]}"], *(f"{pipeline}.triage.{kind}" for kind in ("results", "costs", "dlq"))
+    )
+    report = check(addresses.bootstrap, addresses.registry, topics)
+    assert report.clean, report
+    assert report.cost_total == Decimal(figures["cost_total"]) > 0
+    assert report.counts["cost_records"] == figures["cost_records"] == mails
+    assert figures["cost_total"] in run.said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_an_interrupted_demo_ends_its_processes_before_itself(
+    tmp_path: Path, addresses: Addresses, pytestconfig: pytest.Config, number: signal.Signals, code: int
+) -> None:
+    """Ctrl-C and SIGTERM in the middle: workers and stand-in are gone when the demo is."""
+    with whole_run(pytestconfig.rootpath, tmp_path, addresses, "demo", "--events", "20000") as run:
+        at_work(run)
+        run.process.send_signal(number)
+        assert run.code(60) == code, run.said
+        assert run.started() == {}
+        assert "Traceback" not in run.said
+
+
+def test_a_killed_demo_leaves_nothing_behind(
+    tmp_path: Path, addresses: Addresses, pytestconfig: pytest.Config
+) -> None:
+    """SIGKILL in the middle: workers and stand-in notice that their parent is gone, and go."""
+    with whole_run(pytestconfig.rootpath, tmp_path, addresses, "demo", "--events", "20000") as run:
+        at_work(run)
+        run.process.kill()
+        run.process.wait()
+        print(f"all gone after {run.alone(60):.1f} s")
