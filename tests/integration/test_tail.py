@@ -115,6 +115,8 @@ def test_the_newest_that_fit_are_searched_for_to_the_beginning(topic: str, produ
     fill(producer, topic, *range(1_500))
     found = documents(tail("--json", "--last", 3, "--filter", "event.n < 5"))
     assert [shown["value"]["n"] for shown in found] == [2, 3, 4]
+    scattered = documents(tail("--json", "--last", 4, "--filter", "event.n in (2, 3, 700, 1490, 1499)"))
+    assert [shown["value"]["n"] for shown in scattered] == [3, 700, 1490, 1499]
     assert [shown["offset"] for shown in documents(tail("--json", "--last", 2, "--key", "k1"))] == [1495, 1498]
 
 
