@@ -25,7 +25,7 @@ from eventmill.produce.report import Progress
 from eventmill.produce.run import Listeners, Run
 from eventmill.produce.schema import register
 from eventmill.produce.send import Sender
-from eventmill.produce.source import Reader, source
+from eventmill.produce.source import Reader, file_source
 from eventmill.produce.target import Target
 from eventmill_connectors.kafka.admin import Topics
 from eventmill_connectors.kafka.settings import command_settings
@@ -303,7 +303,7 @@ def test_what_the_broker_refuses_is_told_with_its_line(
     file.write_text(queries("a", "b", incompressible, "c"))
     options = Options(schema=SCHEMA)
     avro = json.loads(SCHEMA.read_text())
-    rows = source(str(file))
+    rows = file_source(str(file))
     plan, reader = Plan(rows, options, avro), Reader(rows)
     reader.open()
     reader.begin(plan.check_header)
@@ -328,7 +328,7 @@ def test_a_rate_is_kept(addresses: Addresses, topic: str, tmp_path: Path) -> Non
     file = tmp_path / "a.jsonl"
     file.write_text(queries(*"abcdefghij"))
     kafka = Kafka(addresses.bootstrap, addresses.registry)
-    report = produce(kafka, topic, source(str(file)), Options(schema=SCHEMA, rate=20))
+    report = produce(kafka, topic, file_source(str(file)), Options(schema=SCHEMA, rate=20))
     assert report.events == 10
     assert report.seconds >= 9 / 20
 

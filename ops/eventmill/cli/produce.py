@@ -13,7 +13,7 @@ import typer
 from eventmill.cli.connection import KafkaOption, PipelineOption, RegistryOption, find_kafka, find_pipeline
 from eventmill.cli.lazy import command_app
 from eventmill.cli.output import say, show, show_json
-from eventmill.produce import FileFormat, Options, ProduceReport, Progress, Skipped, produce, source
+from eventmill.produce import FileFormat, Options, ProduceReport, Progress, Skipped, file_source, produce
 from eventmill.produce.columns import parse_mapping
 from eventmill_schemas.errors import UsageError
 from eventmill_schemas.pipeline import Format
@@ -86,7 +86,7 @@ def produce_file(  # noqa: PLR0913, PLR0917 - the options of a command
     """
     if partitions is not None and not create_topic:
         raise UsageError("--partitions is for a topic that is created", remedy="Add `--create-topic`")
-    rows = source(
+    rows = file_source(
         file,
         file_format,
         mapping=parse_mapping(mapping or []),

@@ -57,7 +57,7 @@ class Source:
         return self.path != STDIN and Path(self.path).is_file()
 
 
-def source(
+def file_source(
     path: str,
     file_format: FileFormat | None = None,
     *,

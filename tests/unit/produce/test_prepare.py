@@ -10,7 +10,7 @@ from eventmill.produce.options import Options
 from eventmill.produce.prepare import Plan, check_options
 from eventmill.produce.rows import CsvRows
 from eventmill.produce.schema import read_schema
-from eventmill.produce.source import FileFormat, Reader, Source, source
+from eventmill.produce.source import FileFormat, Reader, Source, file_source
 from eventmill_schemas.errors import InputFileError, UsageError
 from eventmill_schemas.pipeline import Format
 
@@ -90,9 +90,9 @@ def test_contradictions_are_told(options: Options, told: str) -> None:
 )
 def test_a_files_name_says_its_format(name: str, expected: FileFormat, delimiter: str) -> None:
     """Unless the user says another."""
-    made = source(name)
+    made = file_source(name)
     assert (made.format, made.delimiter) == (expected, delimiter)
-    other = source(name, FileFormat.CSV, delimiter=";")
+    other = file_source(name, FileFormat.CSV, delimiter=";")
     assert (other.format, other.delimiter) == (FileFormat.CSV, ";")
 
 
@@ -109,7 +109,7 @@ def test_a_files_name_says_its_format(name: str, expected: FileFormat, delimiter
 def test_an_impossible_source_is_told(arguments: dict[str, str], told: str) -> None:
     """Before a file is opened."""
     with pytest.raises(UsageError, match=told):
-        source(**arguments)  # type: ignore[arg-type]  # the texts are those of text parameters
+        file_source(**arguments)  # type: ignore[arg-type]  # the texts are those of text parameters
 
 
 def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
@@ -118,14 +118,14 @@ def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
     def refuse(rows: CsvRows) -> None:
         raise UsageError(f"no: {rows.header}", remedy="Do it")
 
-    reader = Reader(source(str(tmp_path / "nix.csv")))
+    reader = Reader(file_source(str(tmp_path / "nix.csv")))
     with pytest.raises(InputFileError, match=r"nix\.csv: the file can't be read: No such file"):
         reader.open()
     with pytest.raises(InputFileError, match="Is a directory"):
-        Reader(source(str(tmp_path), FileFormat.CSV)).open()
+        Reader(file_source(str(tmp_path), FileFormat.CSV)).open()
     file = tmp_path / "a.csv"
     file.write_text("\na;b\n1;2\n")
-    reader = Reader(source(str(file)))
+    reader = Reader(file_source(str(file)))
     reader.open()
     with pytest.raises(InputFileError, match=r"a.csv:2: no: \('a;b',\)") as caught:
         reader.begin(refuse)
@@ -137,7 +137,7 @@ def test_a_reader_knows_how_far_it_is_and_begins_again(tmp_path: Path) -> None:
     """For the progress bar, and for repetitions."""
     file = tmp_path / "a.jsonl"
     file.write_text('{"a": 1}\n' * 10_000)
-    reader = Reader(source(str(file)))
+    reader = Reader(file_source(str(file)))
     for _ in range(2):
         reader.open()
         reader.begin(lambda _: None)
@@ -145,7 +145,7 @@ def test_a_reader_knows_how_far_it_is_and_begins_again(tmp_path: Path) -> None:
         assert sum(1 for _ in reader.rows()) == 10_000
         assert reader.fraction == 1
     reader.close()
-    assert source(str(file)).is_rereadable
+    assert file_source(str(file)).is_rereadable
     assert not JSONL.is_rereadable
 
 
