@@ -32,6 +32,8 @@ def demo(
     those servers are used. Exit 1 if anything was lost or doubled.
     """
     interrupt_on_termination()
+    if json is not None:
+        json.touch()  # a place that can't be written to is said now, not at the end
     root = Path.cwd()
     report = Demo(root, support_mail(root), Options(_FOLDER, events, keep), say).run()
     if json is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -127,7 +128,7 @@ class Demo:
             {**work.environ, **model.environ},
         )
         names = ", ".join(member.name for member in fleet.members)
-        self._say(f"$ eventmill run {work.file}    (workers {names}; logs in {logs})")
+        self._say(f"$ {shlex.join(['eventmill', 'run', str(work.file)])}    (workers {names}; logs in {logs})")
         for old in logs.glob("*.log"):
             old.unlink()
         began = time.monotonic()

@@ -1,6 +1,7 @@
 """Commands of eventmill, run as a user would run them."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ def run_command(say: Callable[[str], None], environ: Mapping[str, str], *argumen
     Raises UsageError with the command's own message and remedy where the user must mend something, StackFailed for the
     rest.
     """
-    say(f"$ eventmill {' '.join(arguments)}")
+    say(f"$ {shlex.join(['eventmill', *arguments])}")
     command = [sys.executable, "-m", "eventmill.cli", *arguments]
     done = subprocess.run(  # noqa: S603 - our own command
         command, env={**os.environ, **environ}, capture_output=True, text=True, check=False
