@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import faust
 import structlog
+from aiokafka.errors import KafkaConnectionError
 
+from eventmill_connectors.kafka.admin import unreachable
 from eventmill_connectors.kafka.group_metadata import check_format
 from eventmill_connectors.kafka.offsets import StableOffsets
 from eventmill_connectors.kafka.settings import client_settings, consumer_settings
@@ -109,17 +111,30 @@ class Worker:
             raise self._failure
 
     async def _run_app(self, app: faust.App) -> None:
-        watch = asyncio.create_task(self._watch(app))
+        starting, watch = asyncio.create_task(app.start()), asyncio.create_task(self._watch(app))
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await app.start()
-            await self._stopping.wait()
-            limit = self._settings.shutdown_timeout + _STOP_MARGIN
-            try:
-                await asyncio.wait_for(app.stop(), limit)
-            except TimeoutError:
-                _log.error("leaving the group took too long; exiting without it", seconds=limit)
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                _log.warning("stopped before Kafka had answered")
+                return
+            await starting
+            await stopping
+            await self._leave(app)
+        except KafkaConnectionError as error:
+            raise unreachable(consumer_settings(self._kafka)) from error
         finally:
-            watch.cancel()
+            for task in (starting, stopping, watch):
+                task.cancel()
+
+    async def _leave(self, app: faust.App) -> None:
+        limit = self._settings.shutdown_timeout + _STOP_MARGIN
+        leaving = asyncio.create_task(app.stop())
+        await asyncio.wait({leaving}, timeout=limit)  # not wait_for: it would wait for the end of what it cancels
+        if leaving.done():
+            await leaving
+        else:
+            _log.error("leaving the group took too long; exiting without it", seconds=limit)
 
     async def _watch(self, app: faust.App) -> None:
         """Notice when Faust ends by itself: a crashed service stops the app without telling anybody."""

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ import typer
 import uvloop
 
 from eventmill.cli.lazy import command_app
-from eventmill.cli.output import show_error
+from eventmill.cli.output import FAILED, OK, show_error
 from eventmill.config import load
 from eventmill_agents.steps.python import load_functions
 from eventmill_connectors.chat.clients import ChatClients
@@ -29,6 +30,8 @@ from eventmill_streams.stage import Parts, run_stage
 from eventmill_streams.worker import WorkerSettings
 
 app = command_app()
+
+INTERRUPTED = 130
 
 PipelineFile = Annotated[Path, typer.Option("--pipeline", "-p", help="The pipeline file.")]
 
@@ -66,12 +69,17 @@ def worker(  # noqa: PLR0913, PLR0917 - the options of a command
     settings = WorkerSettings(
         http_host=http_host, http_port=http_port, shutdown_timeout=shutdown_timeout, leave=leave
     )
-    code = 0
+    code = OK
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # never closed: that waits for steps in threads
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(described, chosen, number, settings))
+        runner.run(_run(described, chosen, number, settings))
     except EventmillError as error:
         code = show_error(error)
+    except KeyboardInterrupt:  # before the worker itself listens for signals
+        code = INTERRUPTED
+    except Exception:  # noqa: BLE001 - a bug: its report needs the trace, and the process must end all the same
+        traceback.print_exc()
+        code = FAILED
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # never wait for a Kafka client's thread that hangs
