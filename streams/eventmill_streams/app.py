@@ -34,6 +34,10 @@ class FetchPosition:
         """Return the first offset that retention has left."""
         return await faust_internals.log_start(self._app, partition)
 
+    async def log_end(self, partition: Partition) -> int:
+        """Return the offset of the next record to come."""
+        return await faust_internals.log_end(self._app, partition)
+
     async def seek(self, partition: Partition, offset: int) -> None:
         """Read on from `offset`."""
         await faust_internals.seek(self._app, partition, offset)

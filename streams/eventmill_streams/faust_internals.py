@@ -171,6 +171,13 @@ async def log_start(app: Any, partition: Partition) -> int:
     return earliest[tp]
 
 
+async def log_end(app: Any, partition: Partition) -> int:
+    """Return the offset of the next record to come. drivers/aiokafka.py:1054."""
+    tp = TP(*partition)
+    ends: Mapping[TP, int] = await app.consumer._thread.highwaters(tp)
+    return ends[tp]
+
+
 async def seek(app: Any, partition: Partition, offset: int) -> None:
     """Move the fetcher. drivers/aiokafka.py:1007; `Consumer.seek` (1027) would touch the other thread's loop."""
     await app.consumer._thread.seek_wait({TP(*partition): offset})

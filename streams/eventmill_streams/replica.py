@@ -22,6 +22,7 @@ from eventmill_streams.settled import SettledSet
 from eventmill_streams.settlement import Settlement
 from eventmill_streams.takeover import Takeover
 from eventmill_streams.tick import Ticker
+from eventmill_streams.topic_end import check_end
 from eventmill_streams.window import Limits, Window
 
 REVOKE_FLUSH = 5.0
@@ -51,6 +52,9 @@ class Position(Protocol):
 
     async def log_start(self, partition: Partition) -> int:
         """Return the first offset that retention has left."""
+
+    async def log_end(self, partition: Partition) -> int:
+        """Return the offset of the next record to come."""
 
     async def seek(self, partition: Partition, offset: int) -> None:
         """Read on from `offset`."""
@@ -216,6 +220,8 @@ class Replica:
         if not live():
             return
         self.doors.reset()
+        for lane in session.lanes.values():
+            self._start_task(check_end(self._position.log_end, lane.partition, lane.tracker.position, live))
         if self._member_id not in (None, session.member.member_id) and session.member.instance_id is not None:
             await self.ticker.prove(session)
         if live():

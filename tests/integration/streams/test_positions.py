@@ -1,7 +1,6 @@
 """Where a stage stands in its input: control records, foreign text beside offsets, and records that are gone."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,10 @@ from digest_pipeline import COPY, INPUT
 from eventmill.dev import jars
 from eventmill.dev.addresses import Addresses
 from eventmill.dev.kafka_tools import kafka_tool, tools_java
+from eventmill_connectors.kafka.admin import Topics
+from eventmill_schemas.topics import TopicSpec
 from scenario import Put, Scenario
+from worker_process import until
 
 PIPELINE = """
 stages:
@@ -95,10 +97,7 @@ def test_foreign_text_beside_an_offset_stops_the_worker_before_it_loses_anything
     assert "Traceback" not in worker.text
     assert scenario.settled("first") == 0
 
-    deadline = time.monotonic() + 30
-    while not _commit(scenario, group, TopicPartition(notes, 0, 4)):
-        assert time.monotonic() < deadline, "the ended worker is still a member of the group"
-        time.sleep(0.5)
+    until(lambda: _commit(scenario, group, TopicPartition(notes, 0, 4)), 30)   # once the group has no member left
     scenario.worker("first", "--slot", "0")
     scenario.wait(lambda: scenario.settled("first") >= BATCH - 4, 40)
     assert sorted(record.offset() for record in scenario.read(scenario.topics("first").results)) == list(range(6))
@@ -124,6 +123,46 @@ def test_records_that_retention_removed_are_told_and_passed(scenario: Scenario) 
     scenario.wait(lambda: scenario.settled("first") >= 2 * BATCH, 30)
     keys = sorted(int(record.key() or b"") for record in scenario.read(scenario.topics("first").results))
     assert keys == [*range(BATCH), *range(2 * BATCH, 3 * BATCH)]
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_start(scenario: Scenario) -> None:
+    """The input topic is deleted and created again while no worker runs: all records of the new one have results."""
+    notes = f"{scenario.name}.notes"
+    writer = scenario.writer(notes, INPUT)
+    records: list[Put] = [(None, writer.encode({"id": f"{i}", "body": "b"}), []) for i in range(BATCH)]
+    scenario.put(notes, 0, records)
+    worker = scenario.worker("first", "--slot", "0")
+    scenario.wait(lambda: scenario.settled("first") >= BATCH, 40)
+    assert worker.stop() == 0
+    admin = AdminClient({"bootstrap.servers": scenario.addresses.bootstrap})
+    admin.delete_topics([notes])[notes].result(10)
+    scenario.wait(lambda: notes not in admin.list_topics(timeout=10).topics, 10)
+    Topics({"bootstrap.servers": scenario.addresses.bootstrap}).create([TopicSpec(notes, 2)])
+    scenario.put(notes, 0, records[: BATCH // 2])
+    scenario.worker("first", "--slot", "0")
+    scenario.wait(lambda: scenario.settled("first") >= BATCH + BATCH // 2, 40)
+
+
+def test_an_offset_beyond_the_end_stops_the_worker_instead_of_skipping_what_comes(scenario: Scenario) -> None:
+    """A group's offset above the end of its partition: the next records would count as settled, so the worker refuses.
+
+    Exit code 2, with partition, both offsets and the command. Set right, nothing was skipped.
+    """
+    notes, group = f"{scenario.name}.notes", f"{scenario.name}.first"
+    writer = scenario.writer(notes, INPUT)
+    records: list[Put] = [(None, writer.encode({"id": f"{i}", "body": "b"}), []) for i in range(BATCH)]
+    scenario.put(notes, 1, records)
+    _commit(scenario, group, TopicPartition(notes, 1, BATCH + 7))
+    worker = scenario.worker("first", "--slot", "0", "--leave")
+    assert worker.code() == 2, worker.text
+    said = f"{notes}/1 ends at offset {BATCH}, and the group has settled it up to {BATCH + 7}"
+    assert f"error: {said}" in worker.text
+    assert f"--reset-offsets --to-latest --topic {notes}:1" in worker.text
+    assert "Traceback" not in worker.text
+
+    until(lambda: _commit(scenario, group, TopicPartition(notes, 1, 0)), 30)
+    scenario.worker("first", "--slot", "0")
+    scenario.wait(lambda: scenario.settled("first") >= BATCH, 40)
 
 
 def _commit(scenario: Scenario, group: str, position: TopicPartition) -> bool:

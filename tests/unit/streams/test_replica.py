@@ -82,6 +82,10 @@ class Fetcher:
             raise self.failures.pop()
         return self.start
 
+    async def log_end(self, partition: Partition) -> int:
+        """Return an end that is far away."""
+        return 1 << 40
+
     async def seek(self, partition: Partition, offset: int) -> None:
         """Note it."""
         self.sought.append((partition, offset))
