@@ -49,7 +49,7 @@ HEADERS = [("trace", b"1"), ("trace", b"2"), ("empty", b""), ("null", None), ("r
 def test_bad_records_become_dead_letters_that_hold_the_original(
     tmp_path: Path, addresses: Addresses, unique: str
 ) -> None:
-    """One partition with 23 records, 17 of which fail, each in its own way, with others between and behind them.
+    """One partition with 24 records, 18 of which fail, each in its own way, with others between and behind them.
 
     Every failed one is a dead letter with its bytes, key and headers and the right kind; tombstones pass; the rest has
     results, in order; the worker's own counts agree; the independent checker finds nothing lost, doubled or changed.
@@ -123,6 +123,7 @@ def _bad_records(scenario: Scenario, topic: str) -> dict[str, tuple[str, Put]]:
         "garbage in a valid frame": ("undecodable", (b"k1", whole[:5] + b"\xff\xff\xff\xff\xff\xff", HEADERS)),
         "cut Avro": ("undecodable", (b"k1", whole[:-1], HEADERS)),
         "undecodable without a key": ("undecodable", (None, b"not Avro", HEADERS)),
+        "500 headers": ("undecodable", (b"k1", b"?", [(f"h{i % 300}", bytes([i % 256]) * 900) for i in range(500)])),
         "no id field": ("missing_field", (b"k1", no_id.encode({"body": "Whose is it?"}), HEADERS)),
         "empty id": ("missing_field", (b"k1", note("", "Whose is it?"), HEADERS)),
         "field of the prompt missing": ("missing_field", (b"k1", no_body.encode({"id": "b1"}), HEADERS)),
