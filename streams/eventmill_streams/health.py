@@ -44,17 +44,17 @@ class Health:
 
 def health(replica: Replica) -> Health:
     """Look at `replica`. A closed door is no problem of the worker: restarting it would help nobody."""
-    since = time.monotonic() - replica.ticker.last_commit
-    stuck = since > STUCK_AFTER and bool(replica.window.ready)
-    problems = ("finished events can't be committed",) if stuck else ()
-    window = replica.window
+    now, window = time.monotonic(), replica.window
+    outcomes = (work.outcome for lane in window.lanes.values() for work in lane.work.values())
+    oldest = min((outcome.finished_at for outcome in outcomes if outcome is not None), default=now)
+    problems = ("finished events can't be committed",) if now - oldest > STUCK_AFTER else ()
     return Health(
         ready=replica.ready,
         partitions=len(window.lanes),
         in_flight=window.running,
         unsettled=window.unsettled,
         doors_closed=replica.doors.closed,
-        seconds_since_commit=round(since, 3),
+        seconds_since_commit=round(now - replica.ticker.last_commit, 3),
         problems=problems,
         lanes=tuple(_lane_state(lane) for _, lane in sorted(window.lanes.items())),
     )
