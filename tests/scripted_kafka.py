@@ -133,12 +133,19 @@ class ScriptedOffsets:
         """Read from `cluster`."""
         self.cluster = cluster
         self.hung = 0
+        self.problem: str | None = None
+        self.broken: str | None = None   # while set, every read fails for this reason
+        self.reads = 0
         self.delay: Callable[[], float] = lambda: 0.0
 
     async def read(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
         """Read what is committed."""
         asked = list(partitions)
         await asyncio.sleep(self.delay())
+        self.reads += 1
+        self.problem = self.broken
+        if self.broken is not None:
+            return {}
         known = self.cluster.committed
         return {p: known.get(p, Committed(-1, "")) for p in asked if p not in self.cluster.pending}
 

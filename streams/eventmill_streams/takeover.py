@@ -18,8 +18,8 @@ from eventmill_streams.metrics import Metrics
 ALARM_AFTER = 60.0
 """Seconds without a stable answer after which a person is asked to look: no time-out cures a hanging transaction."""
 
-_ASK_AGAIN = 0.1
-"""Seconds between two stable reads; each of them waits by itself too."""
+_ASK_AGAIN, _ASK_LATER = 0.1, 2.0
+"""Seconds between two stable reads (each waits by itself too), and after one that failed, perhaps at once."""
 
 _HANG_MEMORY = 300.0
 """Seconds in which one hung client call is borne; a second one ends the process, for the supervisor to start afresh."""
@@ -78,8 +78,11 @@ class Takeover:
                     if not alarmed:
                         self._alarm(missing)
                     alarmed = True
+                problem = self.offsets.problem
+                if missing and problem is not None:
+                    _log.warning("the committed offsets can't be read yet", reason=problem)
                 if missing:
-                    await asyncio.sleep(_ASK_AGAIN)
+                    await asyncio.sleep(_ASK_AGAIN if problem is None else _ASK_LATER)
         finally:
             self._metrics.unstable_partitions.set(0)
 

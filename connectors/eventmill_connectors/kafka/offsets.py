@@ -44,6 +44,7 @@ class StableOffsets:
         }
         self._reader: Consumer | None = None
         self._thread = DaemonThread("offsets")
+        self.problem: str | None = None  # why the last read failed, None where it did not
         self._turn = asyncio.Lock()  # a read that queued behind another would pass its deadline without being hung
         self.hung = 0
 
@@ -64,13 +65,15 @@ class StableOffsets:
         self._thread.close()
 
     async def _read_once(self, partitions: list[Partition]) -> dict[Partition, Committed]:
+        self.problem = None
         try:
             return await self._thread.call(_DEADLINE, self._read, partitions)
         except TimeoutError:
             self.hung += 1
+            self.problem = f"no answer within {_DEADLINE:g} s"
             self._thread = DaemonThread("offsets")
-        except KafkaException:
-            pass  # told by its absence from the answer; a client that failed is not used again
+        except KafkaException as error:  # a client that failed is not used again
+            self.problem = str(error.args[0])
         if self._reader is not None:
             dispose(self._reader)
         self._reader = None

@@ -610,6 +610,22 @@ def test_a_transaction_that_hangs_is_said_loudly_once() -> None:
     assert "kafka-transactions.sh" in loud[0]["remedy"]
 
 
+def test_offsets_that_can_not_be_read_are_said_and_asked_for_calmly() -> None:
+    """A group that may not be read, or no broker: the reason is in the log, and nobody asks ten times a second."""
+
+    async def body(case: Case) -> None:
+        case.offsets.broken = "GROUP_AUTHORIZATION_FAILED"
+        case.replica.begin()
+        case.replica.assigned(case.member(), {IN})
+        await asyncio.sleep(20)
+        assert 5 <= case.offsets.reads <= 12
+        case.offsets.broken = None
+        await until(lambda: case.replica.ready)
+
+    reasons = {line["reason"] for line in play(body) if "offsets can't be read" in line["event"]}
+    assert reasons == {"GROUP_AUTHORIZATION_FAILED"}
+
+
 def test_two_hung_calls_within_minutes_stop_the_process() -> None:
     """One hung client call is borne; a second one soon after ends the process, for its supervisor."""
 
