@@ -22,20 +22,20 @@ _STALE = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID,
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _RECORD_AT_FAULT = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError._INVALID_ARG})
 
-_CALL_LIMIT = 10.0
-"""Seconds that librdkafka itself is given for one blocking call; below DEADLINE: normally it reports by itself."""
+_LEAST_CALL = 0.5
+"""Seconds for a call that comes when they are used up: an abort."""
 
 _REPORT_WAIT = 0.1
 """Seconds in which outstanding delivery reports are awaited before an abort: they name the record at fault."""
 
-_RETRY_LIMIT = 12.0
-"""Seconds in which a call that reports a retriable error is repeated."""
-
 _RETRY_PAUSE = 0.02
-"""Seconds between such repeats: some retriable errors come back at once."""
+"""Seconds until a call that reports a retriable error is repeated: some come back at once."""
 
 DEADLINE = 15.0
 """Seconds after which a transaction is taken for hung: its outcome is unknown, producer and thread are abandoned."""
+
+_OWN_SHARE = 0.8
+"""Part of the deadline that librdkafka is told: while no broker answers it says so, and is not taken for hung."""
 
 _DEFAULTS = {
     "transaction.timeout.ms": 10_000,
@@ -104,7 +104,7 @@ class TransactionalProducer:
         self._release()
         producer = Producer(self._config, logger=_LOG)
         try:
-            self._producer = await self._bounded(_initialise, producer)
+            self._producer = await self._bounded(_initialise, producer, _OWN_SHARE * self._deadline)
         except BaseException:
             dispose(producer)  # never here: its destructor may wait
             raise
@@ -121,7 +121,8 @@ class TransactionalProducer:
         """
         if self._producer is None:
             raise OutcomeUnknown("the transactional producer is not open")
-        rejected = await self._bounded(_transact, self._producer, records, offsets, member)
+        seconds = _OWN_SHARE * self._deadline
+        rejected = await self._bounded(_transact, self._producer, records, offsets, member, seconds)
         if rejected is not None:
             await self.open()  # librdkafka's sequence numbers are not to be trusted after a refusal: it repeats it
         return rejected
@@ -156,23 +157,24 @@ class TransactionalProducer:
         self._producer = None
 
 
-def _initialise(producer: Producer) -> Producer:
-    _repeat(producer.init_transactions, _CALL_LIMIT)
+def _initialise(producer: Producer, seconds: float) -> Producer:
+    _repeat(time.monotonic() + seconds, producer.init_transactions)
     return producer
 
 
 def _transact(
-    producer: Producer, records: Sequence[OutRecord], offsets: Sequence[OffsetCommit], member: Member
+    producer: Producer, records: Sequence[OutRecord], offsets: Sequence[OffsetCommit], member: Member, seconds: float
 ) -> Rejected | None:
     """Run one transaction, in the thread."""
+    end = time.monotonic() + seconds
     failed: list[tuple[int, KafkaError]] = []
     positions = [TopicPartition(o.topic, o.partition, o.offset, metadata=o.metadata) for o in offsets]
     producer.begin_transaction()
     try:
         refused = _produce(producer, records, failed)
         if refused is None:
-            _repeat(producer.send_offsets_to_transaction, positions, member.to_bytes(), _CALL_LIMIT)
-            _repeat(producer.commit_transaction, _CALL_LIMIT)
+            _repeat(end, producer.send_offsets_to_transaction, positions, member.to_bytes())
+            _repeat(end, producer.commit_transaction)
             producer.poll(0)  # hands the library's log lines over
             return None
     except KafkaException as error:
@@ -181,7 +183,7 @@ def _transact(
             raise
         producer.poll(_REPORT_WAIT)  # a refused record may surface here first, as a call in an "erroneous state"
         delivered = list(failed)  # the abort adds purge callbacks of innocent records
-        _repeat(producer.abort_transaction, _CALL_LIMIT)
+        _repeat(end, producer.abort_transaction)
         if reason.code() in _STALE:
             raise StaleGeneration(f"the consumer group has moved on ({reason.name()})") from error
         at_fault = [(index, e) for index, e in delivered if e.code() in _RECORD_AT_FAULT]
@@ -189,7 +191,7 @@ def _transact(
             raise
         # One oversized record fails its whole batch, so the callbacks name innocent ones too.
         return Rejected(at_fault[0][0] if len(records) == 1 else None, at_fault[0][1].name())
-    _repeat(producer.abort_transaction, _CALL_LIMIT)
+    _repeat(end, producer.abort_transaction)
     return refused
 
 
@@ -223,13 +225,13 @@ def _produce(producer: Producer, records: Sequence[OutRecord], failed: list[tupl
     return None
 
 
-def _repeat(function: Callable[..., Any], *args: Any) -> None:
-    end = time.monotonic() + _RETRY_LIMIT
+def _repeat(end: float, function: Callable[..., Any], *args: Any) -> None:
+    """Call `function` with the seconds until `end` as its last argument, again while it reports a retriable error."""
     while True:
         try:
-            function(*args)
+            function(*args, max(_LEAST_CALL, end - time.monotonic()))
         except KafkaException as error:
-            if not error.args[0].retriable() or time.monotonic() > end:
+            if not error.args[0].retriable() or time.monotonic() >= end:
                 raise
             time.sleep(_RETRY_PAUSE)
         else:
