@@ -28,6 +28,9 @@ from eventmill_streams.window import Limits, Window
 REVOKE_FLUSH = 5.0
 """Seconds for the last commit of a revoked assignment: the group waits for it."""
 
+LAST_FLUSH = 10.0
+"""Seconds for the last commit of a process; what its supervisor grants beyond the drain is for leaving too."""
+
 _log = structlog.get_logger()
 
 
@@ -244,14 +247,14 @@ class Replica:
         _log.info("revoked", generation=session.member.generation, flushed=flush.done())
 
     async def drain(self, seconds: float) -> None:
-        """Begin nothing new, let events at work finish for at most `seconds`, commit what is ready."""
+        """Begin nothing new, let events at work finish for at most `seconds`, commit what is ready in LAST_FLUSH."""
         self._draining, self.window.accepting = True, False
         tasks = [work.task for work in self.window.at_work() if work.task is not None]
         _log.info("draining", events=len(tasks), seconds=seconds)
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         flush = self._spawn(self.ticker.flush())
-        await asyncio.wait({flush}, timeout=max(REVOKE_FLUSH, seconds))
+        await asyncio.wait({flush}, timeout=LAST_FLUSH)
         left = sum(1 for _ in self.window.at_work())
         _log.info("drained", abandoned=left)
         if self.session is not None:

@@ -15,7 +15,7 @@ from eventmill_schemas.events import RawRecord, Source
 from eventmill_streams.doors import EventGate
 from eventmill_streams.lane import Batch, Partition
 from eventmill_streams.metrics import Metrics
-from eventmill_streams.replica import Replica
+from eventmill_streams.replica import LAST_FLUSH, Replica
 from eventmill_streams.settlement import End, Settlement
 from eventmill_streams.takeover import ALARM_AFTER, Takeover
 from eventmill_streams.window import Limits
@@ -534,6 +534,20 @@ def test_draining_does_not_wait_longer_than_it_may() -> None:
         assert asyncio.get_running_loop().time() - began == pytest.approx(3, abs=0.1)
 
     assert [line["abandoned"] for line in play(body) if line["event"] == "drained"] == [1]
+
+
+def test_a_last_commit_that_hangs_does_not_hold_the_end_up() -> None:
+    """With a broker that does not answer, the end comes LAST_FLUSH after the drain, however long that may be."""
+
+    async def body(case: Case) -> None:
+        await case.begin()
+        case.producer.hold = asyncio.Event()
+        case.deliver([b"now"])
+        began = asyncio.get_running_loop().time()
+        await case.replica.drain(300)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(LAST_FLUSH, abs=0.1)
+
+    play(body)
 
 
 def test_a_revocation_waits_for_the_last_commit_but_not_for_ever() -> None:
