@@ -27,7 +27,7 @@ def bench(
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything measured as JSON.")] = None,
     short: Annotated[
-        bool, typer.Option("--short", help="Small sizes: tells whether it works, not how fast it is; no verdicts, and n9 only where named.")
+        bool, typer.Option("--short", help="Small sizes: tells whether it works, not how fast it is. Leaves out n9.")
     ] = False,
 ) -> None:
     """Measure throughput, latency and cost per event, beside a bare loop of aiokafka and aiohttp on the same events.
