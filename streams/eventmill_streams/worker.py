@@ -17,7 +17,7 @@ from eventmill_connectors.kafka.group_metadata import check_format
 from eventmill_connectors.kafka.offsets import StableOffsets
 from eventmill_connectors.kafka.settings import client_settings, consumer_settings
 from eventmill_connectors.kafka.transaction import TransactionalProducer
-from eventmill_schemas.errors import EventmillError
+from eventmill_schemas.errors import EventmillError, InvariantViolated
 from eventmill_schemas.pipeline import Kafka
 from eventmill_streams.app import FetchPosition, Membership, connect, create_app
 from eventmill_streams.health import HealthServer
@@ -128,7 +128,8 @@ class Worker:
                 task.cancel()
 
     async def _leave(self, app: faust.App) -> None:
-        limit = self._settings.shutdown_timeout + _STOP_MARGIN
+        nothing_to_save = isinstance(self._failure, InvariantViolated)  # nothing of this process may be committed
+        limit = _STOP_MARGIN + (0 if nothing_to_save else self._settings.shutdown_timeout)
         leaving = asyncio.create_task(app.stop())
         await asyncio.wait({leaving}, timeout=limit)  # not wait_for: it would wait for the end of what it cancels
         if leaving.done():
