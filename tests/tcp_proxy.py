@@ -18,7 +18,6 @@ class TcpProxy:
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
         self.port = 0
-        self.accepted = 0
         self.switch_on()
 
     def switch_on(self) -> None:
@@ -43,7 +42,6 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                self.accepted += 1
                 try:
                     server = socket.create_connection(self._target, 10)
                 except OSError:
