@@ -179,8 +179,6 @@ class Replica:
         if work.state == State.RUNNING:  # else it was dropped meanwhile
             self.window.finished(work, settlement)
             self.ticker.wake()
-            if self.doors.closed and next(self.window.at_work(), None) is None:
-                self.doors.reset()  # nobody is left who would notice that what was away is back
 
     def _door_changed(self, kind: str, message: str | None) -> None:
         self._metrics.door_closed.labels(reason=kind).set(message is not None)
@@ -277,5 +275,7 @@ class Replica:
 
     def _reap(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if self.doors.closed and next(self.window.at_work(), None) is None:
+            self.doors.reset()  # nobody is left, finished or dropped, who would notice that what was away is back
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)

@@ -321,6 +321,7 @@ class History:
 
 
 async def _play(seed: int) -> None:
+    random.seed(seed)   # the doors' jitter
     with capture_logs():
         await History(seed).play()
 
