@@ -286,8 +286,8 @@ class History:
         self.replica.stop()
 
     def drained(self) -> bool:
-        """Whether the group has committed up to the end of each partition."""
-        return all(self.cluster.frontier(p) >= end for p, end in self.log.ends.items() if self.log.records[p])
+        """Whether the lanes are open, and the group has committed up to the end of each partition."""
+        return self.replica.ready and all(self.cluster.frontier(p) >= end for p, end in self.log.ends.items() if self.log.records[p])
 
     def standing(self) -> str:
         """Say what stands still."""
