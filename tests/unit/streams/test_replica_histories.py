@@ -287,7 +287,8 @@ class History:
 
     def drained(self) -> bool:
         """Whether the lanes are open, and the group has committed up to the end of each partition."""
-        return self.replica.ready and all(self.cluster.frontier(p) >= end for p, end in self.log.ends.items() if self.log.records[p])
+        ends = {p: end for p, end in self.log.ends.items() if self.log.records[p]}
+        return self.replica.ready and all(self.cluster.frontier(p) >= end for p, end in ends.items())
 
     def standing(self) -> str:
         """Say what stands still."""
