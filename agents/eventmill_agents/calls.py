@@ -160,14 +160,15 @@ class Calls:
             reply = await stage.models.complete(model, call.request, timeout)
         except (CallError, EventError) as error:
             self.costs.append(call.costs.of_failure(sent(), error))
+            if not isinstance(error, Ambiguous):  # a refusal is an answer: the server is there, and knows the key
+                self._server_answered()
             raise
         except asyncio.CancelledError:
             # A step's own timeout, or the end of the event's stay here: sent, and nobody waits for what comes of it.
             self.costs.append(call.costs.of_failure(sent(), Ambiguous("cancelled while in flight")))
             raise
         attempt = sent()
-        self._gate.opened(ModelUnreachable)
-        self._gate.opened(AccountClosed)
+        self._server_answered()
         try:
             answer = read_answer(reply, call.validator)
         except EventError as error:
@@ -177,6 +178,10 @@ class Calls:
         self.provenance = Provenance(served_model(model, reply), call.costs.prompt)
         call.reply = reply
         return answer
+
+    def _server_answered(self) -> None:
+        self._gate.opened(ModelUnreachable)
+        self._gate.opened(AccountClosed)
 
 
 def _failed(call: _Call, models: Sequence[ModelRef], last: CallError | CallFailed | None) -> CallFailed:

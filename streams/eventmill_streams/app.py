@@ -1,7 +1,9 @@
 """The Faust app of one stage: membership, subscription and fetch. It commits nothing and produces nothing."""
 
+import os
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -66,7 +68,7 @@ def create_app(kafka: Kafka, identity: Identity, times: Membership, largest_fetc
         table_standby_replicas=0,
         stream_wait_empty=False,
         web_enabled=False,
-        datadir=tempfile.mkdtemp(prefix="eventmill-"),  # Faust makes the folder, nothing is written there
+        datadir=str(Path(tempfile.gettempdir()) / f"eventmill-{os.getuid()}"),  # it writes nothing there
         **static,
     )
 

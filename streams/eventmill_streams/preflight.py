@@ -14,6 +14,9 @@ BATCH_OVERHEAD = 512
 """Bytes that Kafka's record batch and a record's own framing add to key, value and headers, at most."""
 
 
+DEAD_LETTER_LEAST = 4 << 10
+"""Bytes that a dead letter may add to its input record, at least: the headers that are never shortened."""
+
 _log = structlog.get_logger()
 
 
@@ -35,6 +38,11 @@ class Outputs:
     dlq: OutputTopic
     largest_input: int
 
+    @property
+    def smallest_limit(self) -> int:
+        """The bytes that every output topic takes in one batch."""
+        return min(self.results.max_bytes, self.costs.max_bytes, self.dlq.max_bytes)
+
 
 def outputs(pipeline: Pipeline, stage: Stage, names: StageTopics, topics: Topics) -> Outputs:
     """Look at the stage's topics; log what works, and not as one would expect.
@@ -53,10 +61,10 @@ def outputs(pipeline: Pipeline, stage: Stage, names: StageTopics, topics: Topics
     inputs = {name: found[name] for name in stage.inputs}
     largest = max(state.max_message_bytes for state in inputs.values())
     dlq = found[names.dlq]
-    if dlq.max_message_bytes < largest:
+    if dlq.max_message_bytes < largest + DEAD_LETTER_LEAST:
         raise SetupError(
             f"stage {stage.name!r}: the dead letter topic {dlq.name} takes {dlq.max_message_bytes} bytes, "
-            f"an input record may have {largest}",
+            f"an input record may have {largest}, and a dead letter adds its headers",
             remedy="`eventmill apply` raises its max.message.bytes",
         )
     return Outputs(

@@ -186,8 +186,12 @@ class Replica:
             _log.warning("lane door closed: nothing new is taken", reason=kind, detail=message)
         else:
             _log.info("lane door open", reason=kind)
-        self.window.accepting = not self.doors.closed and not self._draining
+        self._accept()
         self.window.dispatch()
+
+    def _accept(self) -> None:
+        live = self.session is not None and not self.session.closed
+        self.window.accepting = live and not self.doors.closed and not self._draining
 
     # Assignment
 
@@ -195,6 +199,7 @@ class Replica:
         """Start lanes for `partitions`; they open when their committed state is known."""
         self.session = self.ticker.session = session = Session(member, self.window.open(partitions))
         self.doors.reset()
+        self._accept()
         orphans = sum(map(len, self.window.orphans.values()))
         _log.info("assigned", partitions=len(partitions), generation=member.generation, kept=orphans)
         self._start_task(self._open(session))

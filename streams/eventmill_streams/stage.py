@@ -75,7 +75,9 @@ async def run_stage(
         AvroWriter(cost_event_schema(), cost_id),
     )
     who = identity(pipeline.name, stage.name, slot)
-    worker = Worker(pipeline.kafka, stage.inputs, who, limits(stage), settings, found.largest_input)
+    worker = Worker(
+        pipeline.kafka, stage.inputs, who, limits(stage), settings, found.largest_input, found.smallest_limit
+    )
     enricher = Enricher(pipeline, stage, parts.models, parts.prices, parts.functions)
     processor = StageProcessor(Decoder(stage, parts.registry), enricher, publisher, worker.metrics, stage)
     await worker.run(processor, started)

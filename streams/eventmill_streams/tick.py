@@ -133,7 +133,7 @@ class Ticker:
             except StaleGeneration as error:
                 _log.warning("results in hand can't be committed any more", reason=str(error), events=len(works))
                 self._metrics.ticks.labels(outcome=error.kind).inc()
-                session.closed = True
+                self._close(session)
                 return False
             except (OutcomeUnknown, ProducerFenced) as error:
                 _log.warning("a transaction's outcome is unknown; reading what is committed", reason=str(error))
@@ -155,6 +155,11 @@ class Ticker:
             self._settle(batches, offsets, works)
             return True
         return False
+
+    def _close(self, session: Session) -> None:
+        """Give the session up: nothing of it can be committed, so nothing more is begun."""
+        session.closed = True
+        self._window.accepting = False
 
     async def _reject(self, session: Session, works: Sequence[Work[Settlement]], rejected: Rejected) -> bool:
         """Find the event whose record can't be stored, make it a dead letter, let the others through."""
@@ -203,7 +208,7 @@ class Ticker:
         batches = _by_lane(done, ())
         if any(truth[lane.partition].frontier > lane.tracker.proposal(batch)[0] for lane, batch in batches.items()):
             _log.warning("another replica has gone on with these partitions", events=len(works))
-            session.closed = True
+            self._close(session)
             return list(works)
         if done:
             offsets = [OffsetCommit(*lane.partition, truth[lane.partition].frontier, "") for lane in batches]

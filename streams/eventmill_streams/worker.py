@@ -62,6 +62,7 @@ class Worker:
         limits: Limits,
         settings: WorkerSettings,
         largest_record: int,
+        smallest_limit: int,
     ) -> None:
         self.metrics = Metrics()
         self._kafka = kafka
@@ -70,6 +71,7 @@ class Worker:
         self._limits = limits
         self._settings = settings
         self._largest_record = largest_record
+        self._smallest_limit = smallest_limit
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._asked_at = 0.0
@@ -80,7 +82,7 @@ class Worker:
         Raises what made going on impossible. A second signal ends the process at once.
         """
         check_format()
-        client = client_settings(self._kafka, self._largest_record)
+        client = client_settings(self._kafka, self._largest_record, self._smallest_limit)
         producer = TransactionalProducer(client, self._identity.transactional_id)
         offsets = StableOffsets(consumer_settings(self._kafka), self._identity.group)
         app = create_app(self._kafka, self._identity, self._settings.membership, self._largest_record)

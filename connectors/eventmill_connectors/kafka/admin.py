@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from eventmill_schemas.errors import KafkaUnreachable, SetupError
+from eventmill_schemas.errors import KafkaUnreachable, SetupError, UsageError
 from eventmill_schemas.topics import TopicSpec
 
 TIMEOUT = 15.0
@@ -53,9 +53,17 @@ class Topics:
         self._config = dict(client)
         self._timeout = timeout
 
+    def _client(self) -> AdminClient:
+        try:
+            return AdminClient(self._config)
+        except KafkaException as error:  # a setting that librdkafka does not know, or a value that it refuses
+            raise UsageError(
+                f"kafka.client: {error.args[0].str()}", remedy="Its keys and values are librdkafka's"
+            ) from error
+
     def describe(self, names: Collection[str]) -> dict[str, TopicState]:
         """Return the topics that exist among `names`. Raises KafkaUnreachable."""
-        admin = AdminClient(self._config)
+        admin = self._client()
         try:
             listed = admin.list_topics(timeout=self._timeout).topics
         except KafkaException as error:
@@ -79,13 +87,13 @@ class Topics:
             for s in specs
         ]
         if wanted:
-            admin = AdminClient(self._config)
+            admin = self._client()
             futures = admin.create_topics(wanted, request_timeout=self._timeout, operation_timeout=self._timeout)
             self._results(admin, futures, ignore=KafkaError.TOPIC_ALREADY_EXISTS)
 
     def grow(self, name: str, partitions: int) -> None:
         """Raise the number of partitions of a topic."""
-        admin = AdminClient(self._config)
+        admin = self._client()
         self._results(admin, admin.create_partitions([NewPartitions(name, partitions)], request_timeout=self._timeout))
 
     def configure(self, name: str, settings: Mapping[str, str]) -> None:
@@ -94,7 +102,7 @@ class Topics:
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in settings.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-        admin = AdminClient(self._config)
+        admin = self._client()
         self._results(admin, admin.incremental_alter_configs([resource], request_timeout=self._timeout))
 
     def _results(

@@ -58,8 +58,9 @@ class _Stop:
         signal.signal(signal.SIGTERM, self._ask)
 
     def _ask(self, _: int, __: FrameType | None) -> None:
-        if not self.asked:
-            say("stopping: calls in flight are finished first")
+        if self.asked:
+            raise KeyboardInterrupt  # the workers follow their parent
+        say("stopping: calls in flight are finished first; once more stops at once")
         self.asked = True
 
 

@@ -11,7 +11,7 @@ from eventmill_connectors.kafka.admin import TopicState
 from eventmill_schemas.errors import SetupError
 from eventmill_schemas.pipeline import Format, Kafka, Pipeline, ResultSchema, Stage
 from eventmill_schemas.topics import stage_topics
-from eventmill_streams.preflight import BATCH_OVERHEAD, outputs
+from eventmill_streams.preflight import BATCH_OVERHEAD, DEAD_LETTER_LEAST, outputs
 
 NAMES = stage_topics("p", "s", {})
 SIZE = 1_048_588
@@ -67,11 +67,11 @@ def test_all_missing_topics_are_named_at_once() -> None:
 
 @given(st.integers(1, 1 << 24), st.integers(1, 1 << 24))
 def test_a_dead_letter_topic_below_the_largest_input_is_refused(largest: int, room: int) -> None:
-    """A dead letter holds the input record: where it can't, the worker must not start."""
+    """A dead letter holds the input record and its own headers: where it can't, the worker must not start."""
     cluster = Cluster(
         **{"in": (1, 10), "more": (1, largest)}, p_s_results=(1, SIZE), p_s_costs=(1, SIZE), p_s_dlq=(1, room)
     )
-    if room >= max(largest, 10):
+    if room >= max(largest, 10) + DEAD_LETTER_LEAST:
         assert look(cluster, ("in", "more")).largest_input == max(largest, 10)
         return
     with pytest.raises(SetupError, match=rf"p\.s\.dlq takes {room} bytes, an input record may have {max(largest, 10)}"):
@@ -85,7 +85,7 @@ def test_an_output_is_aligned_only_with_all_inputs(first: int, second: int, out:
         **{"in": (first, SIZE), "more": (second, SIZE)},
         p_s_results=(out, SIZE),
         p_s_costs=(first, SIZE),
-        p_s_dlq=(second, SIZE),
+        p_s_dlq=(second, SIZE + DEAD_LETTER_LEAST),
     )
     found = look(cluster, ("in", "more"))
     assert found.results.aligned == (first == second == out)
