@@ -35,6 +35,8 @@ def accept(
     is not what it must be.
     """
     interrupt_on_termination()
+    if json is not None:
+        json.touch()   # a place that can't be written to is said now, not at the end
     root = Path.cwd()
     report = Demo(root, intents(root, data), Options(_FOLDER, events), say).run()
     if json is not None:

@@ -38,6 +38,8 @@ def bench(
     doubled; a missed goal is said and is no failure.
     """
     interrupt_on_termination()
+    if json is not None:
+        json.touch()   # a place that can't be written to is said now, not at the end
     wanted = _rows(rows or (_SHORT_ROWS if short else ",".join(ROWS)))
     report = Bench(Path.cwd(), _FOLDER, wanted, SHORT if short else FULL, say).run()
     if json is not None:
