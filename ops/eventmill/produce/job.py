@@ -54,11 +54,7 @@ def produce(
             schema = register(kafka.registry, topic, given)
         sender = Sender(command_settings(kafka), topic, target.max_bytes)
         run = Run(source, reader, plan.encoder(topic, schema), sender, target, options)
-        try:
-            seconds = run.complete(Listeners(on_progress, on_skipped))
-        except KeyboardInterrupt:
-            run.give_up()
-            raise
+        seconds = run.complete(Listeners(on_progress, on_skipped))
     finally:
         reader.close()
     return ProduceReport(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from eventmill.produce.encode import Encoded, Encoder, Unfit
+from eventmill.produce.interrupt import Interrupts
 from eventmill.produce.options import Options
 from eventmill.produce.report import Progress, Skipped
 from eventmill.produce.rows import BadRow, Row
@@ -43,6 +44,7 @@ class Run:
         self._target = target
         self._options = options
         self._listeners = Listeners(lambda _: None, lambda _: None)
+        self._interrupts = Interrupts()
         self._started = time.monotonic()
         self._told = 0.0
         self._repetition = 1
@@ -54,9 +56,19 @@ class Run:
     def complete(self, listeners: Listeners) -> float:
         """Produce everything and wait for all acknowledgements. Return the seconds it took.
 
+        After KeyboardInterrupt what was on its way is acknowledged or dropped, and the listeners know how far it went.
         Raises InputFileError, KafkaUnreachable, SetupError and UsageError; they say what was produced and how to go on.
         """
         self._listeners = listeners
+        with self._interrupts:
+            try:
+                self._all()
+            except KeyboardInterrupt:
+                self._give_up()
+                raise
+        return time.monotonic() - self._started
+
+    def _all(self) -> None:
         while True:
             before = self.sent
             if self._once():
@@ -68,17 +80,16 @@ class Run:
             self._reader.open()
             self._reader.begin(lambda _: None)   # checked at the first time
         self._settle()
-        return time.monotonic() - self._started
 
-    def give_up(self) -> None:
-        """Wait shortly for acknowledgements on their way, drop what is left, and tell how far it went."""
+    def _give_up(self) -> None:
         if not self._sender.wait(_GIVE_UP):
             self._sender.give_up(_GIVE_UP)
         self._tell()
 
     def _once(self) -> bool:
         """Produce the file's rows; whether that is all that was asked for."""
-        for row in self._reader.rows():
+        rows = iter(self._reader.rows())
+        while (row := self._interrupts.at_once(next, rows, None)) is not None:
             if isinstance(row, BadRow):
                 self._bad(row)
             else:
@@ -99,7 +110,9 @@ class Run:
             return
         if self._options.rate is not None:
             self._pace(self._options.rate)
-        self._sender.send(row.line, record)
+        while not self._sender.send(row.line, record):
+            self._interrupts.check()
+            self._tell_sometimes()
         if self._sender.failed_line is not None:
             self._fail()
         self.sent += 1
@@ -123,6 +136,7 @@ class Run:
     def _pace(self, rate: float) -> None:
         due = self._started + self.sent / rate
         while (left := due - time.monotonic()) > 0:
+            self._interrupts.check()
             self._sender.poll(min(left, 0.1))
             self._tell_sometimes()
 
@@ -154,6 +168,7 @@ class Run:
     def _settle(self) -> None:
         """Wait until everything is acknowledged."""
         while not self._sender.wait(_TELL_EVERY):
+            self._interrupts.check()
             self._tell()
             if self._sender.failed_line is not None:
                 break

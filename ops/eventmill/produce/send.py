@@ -1,5 +1,6 @@
 """Producing to one topic: idempotent, in order, every record acknowledged by all replicas or told as failed."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,12 +33,13 @@ class Sender:
 
     The counts are up to date after every call: `acknowledged` records, `acknowledged_bytes` of keys and values.
     `failed_line` is the lowest line whose record was not acknowledged, None as long as there is none; `failure` says
-    why, `timed_out` that it is for want of an answer. `is_cut_off`: no broker answers now.
+    why, `timed_out` that it is for want of an answer.
     """
 
     def __init__(self, client: Mapping[str, Any], topic: str, max_bytes: int) -> None:
         limit = {"message.max.bytes": min(max(max_bytes, 1000), _LARGEST)}
-        settings = {**_DEFAULTS, **client, **_FIXED, **limit, "error_cb": self._note}
+        self._errors: deque[KafkaError] = deque(maxlen=100)   # its append is no Python code that Ctrl-C could end
+        settings = {**_DEFAULTS, **client, **_FIXED, **limit, "error_cb": self._errors.append}
         try:
             self._producer = Producer(settings)
         except KafkaException as error:
@@ -49,10 +51,17 @@ class Sender:
         self.failed_line: int | None = None
         self.failure = ""
         self.timed_out = False
-        self.is_cut_off = False
 
-    def send(self, line: int, record: Encoded) -> None:
-        """Hand over one record; waits while too many are not acknowledged."""
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether no broker answers since the last acknowledgement."""
+        return any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in self._errors)
+
+    def send(self, line: int, record: Encoded) -> bool:
+        """Hand over one record; False where too many are not acknowledged: then it has waited, and may be asked again.
+
+        After a failure nothing is taken.
+        """
         key, value, headers = record
         size = len(value) + len(key or b"")
 
@@ -60,19 +69,21 @@ class Sender:
             if error is None:
                 self.acknowledged += 1
                 self.acknowledged_bytes += size
-                self.is_cut_off = False
+                if self._errors:
+                    self._errors.clear()
             else:
                 self._failed(line, error)
 
-        while self.failed_line is None:
-            try:
-                self._producer.produce(self._topic, value, key, headers=headers, on_delivery=settled)
-            except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                self._failed(line, error.args[0])
-            else:
-                return
+        if self.failed_line is not None:
+            return True
+        try:
+            self._producer.produce(self._topic, value, key, headers=headers, on_delivery=settled)
+        except BufferError:
+            self._producer.poll(0.1)
+            return False
+        except KafkaException as error:
+            self._failed(line, error.args[0])
+        return True
 
     def poll(self, seconds: float = 0.0) -> None:
         """Take in what was acknowledged, waiting for it at most so long."""
@@ -93,7 +104,3 @@ class Sender:
             self.timed_out = error.code() == KafkaError._MSG_TIMED_OUT
             waited = f"Kafka did not acknowledge it within {self._timeout:g} s"
             self.failure = waited if self.timed_out else f"Kafka refused it: {error.str()}"
-
-    def _note(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self.is_cut_off = True

@@ -48,7 +48,8 @@ class TopicReader:
         self._client = command_settings(kafka)
         self._topics = topics
         self._on_trouble = on_trouble
-        self._follows = False
+        # Its append is no Python code: a callback that Ctrl-C ends would end the call with SystemError.
+        self._errors: deque[KafkaError] = deque(maxlen=100)
         settings = {
             **self._client,
             "group.id": _GROUP,
@@ -59,7 +60,7 @@ class TopicReader:
             "isolation.level": "read_committed",
             "queued.max.messages.kbytes": 16_384,
             "fetch.wait.max.ms": 100,   # so long the broker waits before it says that there is no more
-            "error_cb": self._note,
+            "error_cb": self._errors.append,
         }
         try:
             self._consumer = Consumer(settings)
@@ -110,10 +111,17 @@ class TopicReader:
 
     def follow(self, starts: Mapping[Partition, int]) -> Iterator[RawRecord]:
         """Yield the records from the starts on, for ever: waits for new ones, also while no broker answers."""
-        self._follows = True
         self._consumer.assign([TopicPartition(*partition, start) for partition, start in starts.items()])
+        is_told = False
         while True:
-            for message in self._consumer.consume(_AT_ONCE, timeout=_TURN):
+            messages = self._consumer.consume(_AT_ONCE, timeout=_TURN)
+            if messages:
+                is_told = False
+            elif not is_told and any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in self._errors):
+                is_told = True
+                self._on_trouble("no Kafka broker answers; waiting")
+            self._errors.clear()
+            for message in messages:
                 if not self._is_end(message):
                     yield raw_record(message)
 
@@ -157,10 +165,6 @@ class TopicReader:
         if error.code() in _FORBIDDEN:
             raise SetupError(f"Kafka refuses to let this user read {message.topic()}: {error.str()}")
         raise KafkaUnreachable(f"reading {message.topic()} failed: {error.str()}")
-
-    def _note(self, error: KafkaError) -> None:
-        if self._follows and error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._on_trouble("no Kafka broker answers; waiting")
 
 
 def raw_record(message: Any) -> RawRecord:

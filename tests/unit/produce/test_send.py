@@ -21,7 +21,7 @@ def test_what_is_not_acknowledged_in_time_has_failed(nobody: str) -> None:
     """With the lowest line, the reason, and the sign that no broker answers; what comes later is not taken."""
     sender = Sender({"bootstrap.servers": nobody, "message.timeout.ms": 1000, "log_level": 0}, "t", 1_000_000)
     for line in (5, 3, 9):
-        sender.send(line, Encoded(b"k", b"v", []))
+        assert sender.send(line, Encoded(b"k", b"v", []))
     assert sender.wait(30)
     assert (sender.failed_line, sender.timed_out, sender.acknowledged) == (3, True, 0)
     assert sender.failure == "Kafka did not acknowledge it within 1 s"
@@ -38,6 +38,13 @@ def test_giving_up_counts_what_is_left_as_failed(nobody: str) -> None:
     sender.give_up(10)
     assert sender.wait(0)
     assert (sender.failed_line, sender.failure, sender.timed_out) == (7, "", False)
+
+
+def test_a_full_queue_takes_nothing_and_does_not_wait_for_ever(nobody: str) -> None:
+    """The caller is asked to come again, so that it can look at other things meanwhile."""
+    settings = {"bootstrap.servers": nobody, "log_level": 0, "queue.buffering.max.messages": 2}
+    sender = Sender(settings, "t", 1_000_000)
+    assert [sender.send(line, Encoded(None, b"v", [])) for line in (1, 2, 3)] == [True, True, False]
 
 
 def test_a_record_above_the_topics_limit_fails_by_itself(nobody: str) -> None:
