@@ -24,7 +24,7 @@ from eventmill_streams.worker import Worker, WorkerSettings
 
 async def main():
     kafka = Kafka(sys.argv[1], "http://127.0.0.1:9")
-    worker = Worker(kafka, ("in",), identity("p", "s", None), Limits(1, 1, 1, 1000), WorkerSettings(), 1 << 20)
+    worker = Worker(kafka, ("in",), identity("p", "s", None), Limits(1, 1, 1, 1000), WorkerSettings(), 1 << 20, 1 << 20)
     await worker.run(SimpleNamespace(bury=None, committed=None), lambda address: print("started", address, flush=True))
 
 try:
