@@ -29,7 +29,7 @@ class SettledSet:
         self.frontier = self.position = max(committed, 0)  # position: the next offset that the lane has not looked at
         inherited, self._inherited_end = decode(self.frontier, metadata) if committed >= 0 else ([], 0)
         self._last = self._inherited_end - 1  # the newest settled offset that was ever committed
-        self._open = dict.fromkeys(inherited, False)  # False: inherited, True: arrived in this session
+        self._open = dict.fromkeys(inherited, False)  # False: inherited, True: arrived since
         self._unseen = list(reversed(inherited))
 
     def __len__(self) -> int:
