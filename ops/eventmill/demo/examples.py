@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from eventmill.demo.workplace import Example
+from eventmill.demo.placement import Example
 from eventmill.rig.judgement import CHECKER
 from eventmill_schemas.errors import SetupError, UsageError
 

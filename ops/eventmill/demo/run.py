@@ -11,8 +11,8 @@ from pathlib import Path
 
 from eventmill.config import load
 from eventmill.demo.outputs import Outputs
+from eventmill.demo.placement import Example, Placement, placed
 from eventmill.demo.progress import Display
-from eventmill.demo.workplace import Example, Workplace, workplace
 from eventmill.dev.addresses import Addresses
 from eventmill.fleet import Fleet, replicas
 from eventmill.rig.commands import run_command
@@ -74,7 +74,7 @@ class Demo:
         with ExitStack() as open_things:
             found = open_things.enter_context(servers(options.folder / "stack", self._say, keep=options.keep))
             work = open_things.enter_context(
-                workplace(self._example, options.folder, found, keep=options.keep)
+                placed(self._example, options.folder, found, keep=options.keep)
             )
             run_command(self._say, work.environ, "apply", str(work.file), "--inputs")
             pipeline = load(work.file, {**os.environ, **work.environ})
@@ -98,7 +98,7 @@ class Demo:
             self._say("asking the model stand-in: no OPENAI_API_KEY is set, so no model answers and nothing is paid")
             yield model
 
-    def _produce(self, work: Workplace) -> int:
+    def _produce(self, work: Placement) -> int:
         wanted = [] if self._options.events is None else ["--events", str(self._options.events)]
         arguments = (
             *("produce", work.topic),
@@ -116,7 +116,7 @@ class Demo:
         return int(json.loads(done)["events"])
 
     def _process(
-        self, work: Workplace, pipeline: Pipeline, model: Model, outputs: Outputs, events: int
+        self, work: Placement, pipeline: Pipeline, model: Model, outputs: Outputs, events: int
     ) -> float:
         logs = self._options.folder / "logs"
         fleet = Fleet(

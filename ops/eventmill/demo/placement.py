@@ -28,7 +28,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class Placement:
     """The pipeline file, its input topic and schema, and the variables that it takes its addresses from."""
 
     file: Path
@@ -38,14 +38,14 @@ class Workplace:
 
 
 @contextmanager
-def workplace(example: Example, folder: Path, servers: Servers, *, keep: bool = False) -> Iterator[Workplace]:
+def placed(example: Example, folder: Path, servers: Servers, *, keep: bool = False) -> Iterator[Placement]:
     """Give the example as it is; for servers of somebody else a copy in `folder` whose topics nobody else has.
 
     The copy is removed at the end unless `keep`.
     """
     environ = {"KAFKA": servers.addresses.bootstrap, "REGISTRY": servers.addresses.registry}
     if not servers.external:
-        yield Workplace(example.folder / "pipeline.yaml", example.topic, example.folder / example.schema, environ)
+        yield Placement(example.folder / "pipeline.yaml", example.topic, example.folder / example.schema, environ)
         return
     tag = uuid.uuid4().hex[:8]
     copy = folder / f"{example.folder.name}-{tag}"
@@ -56,7 +56,7 @@ def workplace(example: Example, folder: Path, servers: Servers, *, keep: bool = 
         text = re.sub(r"(?m)^(pipeline: +\S+).*$", rf"\g<1>-{tag}", text, count=1)
         text = re.sub(rf"(?m)^(    input: ){re.escape(example.topic)}\b", rf"\g<1>{topic}", text, count=1)
         file.write_text(text)
-        yield Workplace(file, topic, copy / example.schema, environ)
+        yield Placement(file, topic, copy / example.schema, environ)
     finally:
         if not keep:
             shutil.rmtree(copy, ignore_errors=True)
