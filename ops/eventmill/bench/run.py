@@ -27,12 +27,14 @@ class Sizes:
     """How much is run. `judged`: enough to be held against the goals."""
 
     enrich: enrich.Size
-    passing: int
+    passing: passing.Size
     judged: bool = True
 
 
-FULL = Sizes(enrich.Size(events=10_000, in_flight=500, rounds=3), passing=200_000)
-SHORT = Sizes(enrich.Size(events=1_000, in_flight=200, rounds=1), passing=20_000, judged=False)
+FULL = Sizes(enrich.Size(events=10_000, in_flight=500, rounds=3), passing.Size(events=200_000, rounds=3))
+SHORT = Sizes(
+    enrich.Size(events=1_000, in_flight=200, rounds=1), passing.Size(events=20_000, rounds=1), judged=False
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Bench:
             self._rows += enrich_rows.rows(outcome, self._wanted)
         if "n5" in self._wanted:
             passed = passing.measure(site, self._sizes.passing)
-            self._counts.append(passed.count)
+            self._counts += [run.count for run in passed]
             self._rows.append(passing.row(passed))
 
     def _in_order(self) -> list[Row]:
