@@ -100,7 +100,7 @@ def test_a_script_drives_a_pipeline_by_json_alone(place: Place) -> None:
     before = place.data("lag")
     run = place.start("run", "--logs", "logs", "--shutdown-timeout", "5")
     try:
-        until(lambda: _left(place.data("lag")) == 0, 40)
+        until(lambda: _left(place.data("lag")) == 0, 120)
     finally:
         run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=40)
