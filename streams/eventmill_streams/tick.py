@@ -159,7 +159,8 @@ class Ticker:
     def _close(self, session: Session) -> None:
         """Give the session up: nothing of it can be committed, so nothing more is begun."""
         session.closed = True
-        self._window.accepting = False
+        if session is self.session:  # else a new assignment has begun meanwhile, and its events may begin
+            self._window.accepting = False
 
     async def _reject(self, session: Session, works: Sequence[Work[Settlement]], rejected: Rejected) -> bool:
         """Find the event whose record can't be stored, make it a dead letter, let the others through."""

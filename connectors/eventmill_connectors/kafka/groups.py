@@ -14,6 +14,9 @@ from eventmill_connectors.kafka.admin import TIMEOUT, unreachable
 from eventmill_connectors.kafka.offsets import Partition
 from eventmill_schemas.errors import SetupError
 
+_NO_COORDINATOR_YET = (KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+"""What a broker says of every group until the first one has made its offsets topic: there is no such group yet."""
+
 _AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
 
 
@@ -75,7 +78,7 @@ class Groups:
         try:
             found = future.result(self._timeout + 5)
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            if error.args[0].code() in (KafkaError.GROUP_ID_NOT_FOUND, *_NO_COORDINATOR_YET):
                 return GroupState(name, "dead", ())
             raise self._refused(name, error) from error
         return GroupState(name, _word(found.state), tuple(_member(member) for member in found.members))
