@@ -8,11 +8,13 @@ from eventmill_connectors.kafka.group_metadata import Member
 from eventmill_connectors.kafka.transaction import OutRecord
 from eventmill_schemas.events import RawRecord, Source
 from eventmill_streams.lane import Lane, Work
+from eventmill_streams.metrics import Metrics
 from eventmill_streams.offset_metadata import decode
 from eventmill_streams.session import Session
 from eventmill_streams.settled import SettledSet
 from eventmill_streams.settlement import End, Settlement
-from eventmill_streams.tick import _by_lane, _due, _offsets, _outcome, _owner, _records
+from eventmill_streams.tick import Ticker, _by_lane, _due, _offsets, _outcome, _owner, _records
+from eventmill_streams.window import Limits, Window
 
 COUNTS = st.lists(st.integers(0, 4), min_size=1, max_size=20)
 
@@ -83,3 +85,16 @@ def test_only_lanes_that_can_move_are_due() -> None:
     passed.tracker.skip_to(5)
     lanes = {lane.partition: lane for lane in (shut, busy, drained, passed)}
     assert _due(Session(Member("g", 1, "m"), lanes)) == [passed]
+
+
+def test_a_late_verdict_on_an_old_assignment_stops_nothing_of_the_new_one() -> None:
+    """A tick that learns, after a rebalance, that its own assignment is over leaves the present one at work."""
+    window: Window[Settlement] = Window(Limits(1, 2, 8, 1000), lambda _: None)
+    ticker = Ticker(window, None, None, None, Metrics())
+    old, present = (Session(Member("g", generation, "m")) for generation in (1, 2))
+    ticker.session = present
+    ticker._close(old)
+    assert old.closed
+    assert window.accepting
+    ticker._close(present)
+    assert not window.accepting
