@@ -3,6 +3,7 @@
 As in admin.py an AdminClient lives for one use, because one that lives through a broker restart was seen to spin.
 """
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,14 @@ from eventmill_connectors.kafka.admin import TIMEOUT, unreachable
 from eventmill_connectors.kafka.offsets import Partition
 from eventmill_schemas.errors import SetupError
 
-_NO_COORDINATOR_YET = (KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
-"""What a broker says of every group until the first one has made its offsets topic: there is no such group yet."""
+_COORDINATOR_MOVES = (
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+)
+"""What brokers say for a moment: after a restart, and when the first question of all makes the offsets topic."""
+
+_AGAIN = 0.1   # seconds until the coordinator is asked again
 
 _AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
 
@@ -57,15 +64,29 @@ class Groups:
         self._timeout = timeout
 
     def describe(self, names: Collection[str]) -> dict[str, GroupState]:
-        """Return every group of `names`, unknown ones as dead. Raises KafkaUnreachable, SetupError (not allowed)."""
-        if not names:
-            return {}
-        admin = AdminClient(self._config)
-        futures = admin.describe_consumer_groups(list(names), request_timeout=self._timeout)
-        return {name: self._described(name, future) for name, future in futures.items()}
+        """Return every group of `names`, unknown ones as dead.
+
+        A coordinator that is just moving is waited for, up to the timeout. Raises KafkaUnreachable, SetupError (not
+        allowed, or no coordinator).
+        """
+        found: dict[str, GroupState] = {}
+        end = time.monotonic() + self._timeout
+        while missing := [name for name in names if name not in found]:
+            admin = AdminClient(self._config)
+            futures = admin.describe_consumer_groups(missing, request_timeout=self._timeout)
+            for name, future in futures.items():
+                state = self._described(name, future, last=time.monotonic() > end)
+                if state is not None:
+                    found[name] = state
+            if len(found) < len(set(names)):
+                time.sleep(_AGAIN)
+        return found
 
     def topics(self, group: str) -> tuple[str, ...]:
-        """Return the topics that the group has committed offsets for. Raises as `describe` does."""
+        """Return the topics that the group has committed offsets for. Raises as `describe` does.
+
+        Only for groups that `describe` found: where the group has no coordinator, librdkafka 2.16 ends the process.
+        """
         admin = AdminClient(self._config)
         asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout)
         try:
@@ -74,12 +95,14 @@ class Groups:
             raise self._refused(group, error) from error
         return tuple(sorted({partition.topic for partition in found.topic_partitions}))
 
-    def _described(self, name: str, future: Any) -> GroupState:
+    def _described(self, name: str, future: Any, *, last: bool) -> GroupState | None:
         try:
             found = future.result(self._timeout + 5)
         except KafkaException as error:
-            if error.args[0].code() in (KafkaError.GROUP_ID_NOT_FOUND, *_NO_COORDINATOR_YET):
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return GroupState(name, "dead", ())
+            if error.args[0].code() in _COORDINATOR_MOVES and not last:
+                return None
             raise self._refused(name, error) from error
         return GroupState(name, _word(found.state), tuple(_member(member) for member in found.members))
 
@@ -87,7 +110,7 @@ class Groups:
         reason = error.args[0]
         if reason.code() in _AWAY:
             return unreachable(self._config)
-        return SetupError(f"Kafka does not tell about the group {group}: {reason.str()}")
+        return SetupError(f"Kafka does not tell about the group {group}: {reason.name()} {reason.str()}".rstrip())
 
 
 def _word(state: ConsumerGroupState) -> str:

@@ -114,7 +114,7 @@ class ProgressReader:
 
     def _foreign(self, state: GroupState, own: Collection[str]) -> Watched:
         assigned = {topic for member in state.members for topic, _ in member.partitions}
-        topics = sorted(assigned.union(self._groups.topics(state.group)))
+        topics = sorted(assigned.union(self._groups.topics(state.group) if state.exists else ()))
         if not topics:
             raise UsageError(
                 f"the group {state.group!r} "
