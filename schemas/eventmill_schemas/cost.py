@@ -1,4 +1,4 @@
-"""What one attempt of a model call cost: the value behind the cost event."""
+"""What one attempt of a model call, or one computation of a local model, cost: the value behind the cost event."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,11 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class CostEvent:
-    """One attempt. `cost_id` is deterministic: the same attempt of the same record has the same id after a replay."""
+    """One attempt, or one step's use of a local model.
+
+    `device` and `compute_seconds` are those of local models. `cost_id` is deterministic: the same attempt of the same
+    record has the same id after a replay.
+    """
 
     cost_id: str
     call_id: str
@@ -48,3 +52,5 @@ class CostEvent:
     price_row: str | None
     started_at: datetime      # UTC
     duration_ms: int
+    device: str | None = None
+    compute_seconds: Decimal | None = None   # at most 12 decimal places

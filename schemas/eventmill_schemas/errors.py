@@ -5,7 +5,8 @@ EventmillError
 │   ├── PipelineFileError  ... in a file: names file and line
 │   │   └── PipelineFileErrors  all that one reading found
 │   ├── InputFileError     ... in a file of events: names file and line
-│   └── SetupError         ... outside: a topic is missing, has the wrong partitions, a schema is incompatible
+│   ├── SetupError         ... outside: a topic is missing, has the wrong partitions, a schema is incompatible
+│   └── ModelUnusable      ... a local model: it is damaged, does not compute what it should, or can't run here
 ├── EventError             this event can't be enriched: it becomes a dead letter, with the original bytes
 │   ├── Undecodable        the record's value is not what the input's format says
 │   ├── MissingEventField  a field that the pipeline needs (event id, template, condition) is not there
@@ -17,6 +18,10 @@ EventmillError
 │   │   └── RefusedReply       the model, or a filter, refused to answer
 │   ├── CallFailed         every allowed attempt failed; the last failure is the cause
 │   ├── StepFailed         a `python` step raised
+│   ├── UnstorableVector   a vector or its text is none that a store can take
+│   ├── InferenceFailed    a local model can't compute this event's input; other inputs it can
+│   ├── ModelFailed        a local model can't compute what it was given
+│   │   └── OutOfMemory        ... for want of memory: a smaller batch may pass
 │   ├── UnstorableResult   the fields don't fit the result schema
 │   └── RecordTooLarge     the outcome is larger than its topic takes
 ├── CallError              one attempt of a model call failed: it may be repeated within the attempt limit
@@ -27,7 +32,9 @@ EventmillError
 │   ├── ModelUnreachable   no connection could be made, so nothing was sent
 │   ├── AccountClosed      the key is refused, or the money is gone
 │   ├── RegistryUnreachable
-│   └── KafkaUnreachable
+│   ├── KafkaUnreachable
+│   ├── PostgresUnreachable   also full, restarting or out of connections
+│   └── LocalModelAway     the model's session or its device fails on whatever it is given
 ├── DeliveryError          a transaction did not end as asked
 │   ├── StaleGeneration    the consumer group has moved on: drop the assignment
 │   ├── ProducerFenced     another producer has taken our transactional id, or the broker gave ours up
@@ -113,6 +120,12 @@ class SetupError(UsageError):
     kind = "setup"
 
 
+class ModelUnusable(UsageError):
+    """A local model is damaged, does not compute what its manifest says, or can't run on this machine as asked."""
+
+    kind = "model_unusable"
+
+
 class EventError(EventmillError):
     """This event can't be enriched; it becomes a dead letter."""
 
@@ -177,6 +190,30 @@ class StepFailed(EventError):
     """A `python` step raised."""
 
     kind = "step_failed"
+
+
+class InferenceFailed(EventError):
+    """A local model can't compute this input: its type, its shape, a NaN, or too large for the memory."""
+
+    kind = "inference_failed"
+
+
+class UnstorableVector(EventError):
+    """A vector or its text is none that a store can take: other dimensions, NaN, no direction, too large."""
+
+    kind = "unstorable_vector"
+
+
+class ModelFailed(EventError):
+    """A local model can't compute what it was given. Of a batch, its parts may be computed one by one."""
+
+    kind = "model_failed"
+
+
+class OutOfMemory(ModelFailed):
+    """A local model has not the memory for what it was given: a smaller batch may pass."""
+
+    kind = "out_of_memory"
 
 
 class UnstorableResult(EventError):
@@ -250,6 +287,18 @@ class KafkaUnreachable(Unavailable):
     """No broker answers."""
 
     kind = "kafka_unreachable"
+
+
+class PostgresUnreachable(Unavailable):
+    """Postgres gives no usable answer: away, starting, full, out of connections, or too slow."""
+
+    kind = "postgres_unreachable"
+
+
+class LocalModelAway(Unavailable):
+    """A local model fails on whatever it is given: its device is lost, or its memory taken by others."""
+
+    kind = "local_model_away"
 
 
 class DeliveryError(EventmillError):

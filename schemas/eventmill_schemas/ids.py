@@ -13,12 +13,15 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from eventmill_schemas.chat import ChatRequest
 from eventmill_schemas.errors import MissingEventField
 from eventmill_schemas.events import Fields, RawRecord, Source
 from eventmill_schemas.storable_text import storable_text
 
 CLOUDEVENTS_ID = "ce_id"
+_REQUEST_PARTS = tuple(part.name for part in dataclasses.fields(ChatRequest))
 
 
 def event_id(record: RawRecord, fields: Fields, id_field: str | None) -> str:
@@ -71,13 +74,12 @@ def call_id(tenant: str | None, event_id: str, step: str, prompt_version: str | 
 
     The order of keys in the request's schema and parameters does not matter.
     """
-    asked = json.dumps(
-        {part.name: getattr(request, part.name) for part in dataclasses.fields(request)},
-        sort_keys=True,
-        separators=(",", ":"),
-        default=_plain,
-    )
-    return _digest(b"em.call", (tenant, event_id, step, prompt_version, asked))
+    asked = {name: getattr(request, name) for name in _REQUEST_PARTS}
+    try:
+        text = orjson.dumps(asked, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    except TypeError:   # orjson refuses integers beyond 64 bits and lone surrogates
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    return _digest(b"em.call", (tenant, event_id, step, prompt_version, text))
 
 
 def cost_id(source: Source, call_id: str, attempt: int) -> str:

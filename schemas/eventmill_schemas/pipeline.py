@@ -44,14 +44,69 @@ class Prompt:
     file: str = ""
 
 
+class Device(StrEnum):
+    """Where a local model computes."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A model that runs in the worker. `path`: the absolute folder of its versions, or of one of them.
+
+    `require_gpu`: without the GPU that `device` asks for, the worker refuses to start instead of computing on the CPU.
+    `price_per_hour`: USD per hour of one busy thread (cpu) or of the device (cuda); None: not known.
+    """
+
+    name: str
+    path: str
+    device: Device = Device.CPU
+    threads: int = 2
+    require_gpu: bool = True
+    price_per_hour: Decimal | None = None
+
+
+class VectorIndex(StrEnum):
+    """How a store finds neighbours. NONE: by looking at every vector, exactly."""
+
+    HNSW = "hnsw"
+    IVFFLAT = "ivfflat"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStore:
+    """Vectors of one model with their texts, in Postgres. Stores of one `table` are told apart by their names."""
+
+    name: str
+    model: str
+    index: VectorIndex = VectorIndex.HNSW
+    table: str = "eventmill_vectors"
+
+
+@dataclass(frozen=True, slots=True)
+class Cite:
+    """`field` of the answer may name only ids of the passages that a step before left in `source`."""
+
+    field: str
+    source: str
+
+
 @dataclass(frozen=True, slots=True)
 class CompleteStep:
-    """One structured model call. `fields`: the result fields it fills; None: all that nobody else fills."""
+    """One structured model call. `fields`: the result fields it fills; None: all that nobody else fills.
+
+    Of these it asks for those that no step before has filled for the event. `when`, here and below: a Jinja expression
+    over event, meta and result; where it is false, the step is left out.
+    """
 
     name: str
     route: str
     prompt: Prompt
     fields: tuple[str, ...] | None = None
+    cite: Cite | None = None
+    when: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +115,72 @@ class PythonStep:
 
     name: str
     target: str
+    when: str | None = None
 
 
-StepSpec = CompleteStep | PythonStep
+@dataclass(frozen=True, slots=True)
+class ClassifyStep:
+    """A local model's label for a text. `text` is a Jinja template.
+
+    `into` and `confidence` name fields of the result, or working values. With `threshold`, a label that is less sure
+    is not taken.
+    """
+
+    name: str
+    model: str
+    text: str
+    into: str
+    confidence: str | None = None
+    threshold: float | None = None
+    when: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedStep:
+    """Vectors of a text in chunks: into the store `store`, their mean into the field or working value `into`.
+
+    `chunk_tokens`, with special tokens: None: as many as the model takes. `overlap`: tokens that chunks share.
+    """
+
+    name: str
+    model: str
+    text: str
+    store: str | None = None
+    chunk_tokens: int | None = None
+    overlap: int = 0
+    into: str | None = None
+    when: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferStep:
+    """One run of any local model: `inputs` are Jinja expressions by input, `outputs` where each output goes."""
+
+    name: str
+    model: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    when: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveStep:
+    """Passages of `store` whose vectors are nearest to that of `text`, into `into`.
+
+    `any_tenant`: also those of other tenants than the event's. `min_similarity`: cosine.
+    """
+
+    name: str
+    store: str
+    text: str
+    into: str
+    limit: int = 5
+    min_similarity: float | None = None
+    any_tenant: bool = False
+    when: str | None = None
+
+
+StepSpec = CompleteStep | PythonStep | ClassifyStep | EmbedStep | InferStep | RetrieveStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +245,9 @@ class Pipeline:
     routes: Mapping[str, tuple[ModelRef, ...]]
     prices: tuple[PriceOverride, ...] = ()
     allow_unpriced: bool = False
+    models: Mapping[str, LocalModel] = field(default_factory=dict)
+    stores: Mapping[str, VectorStore] = field(default_factory=dict)
+    postgres: str | None = field(default=None, repr=False)   # postgresql://user:password@host/database
 
     def stage(self, name: str) -> Stage:
         """Return the stage called `name`; KeyError where there is none."""

@@ -88,4 +88,6 @@ def cost_value(event: CostEvent) -> dict[str, Any]:
         "price_row": event.price_row,
         "started_at": event.started_at,
         "duration_ms": event.duration_ms,
+        "device": event.device,
+        "compute_seconds": event.compute_seconds,
     }

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from prometheus_client import Counter
@@ -80,6 +80,11 @@ class EventGate:
         """Wait `seconds` without a slot, then take one again."""
         async with self._without_slot(reason):
             await asyncio.sleep(seconds)
+
+    async def wait(self, until: Awaitable[None], reason: str) -> None:
+        """Await `until` without a slot, then take one again."""
+        async with self._without_slot(reason):
+            await until
 
     async def wait_open(self, unavailable: Unavailable, attempt: int) -> None:
         """Wait at the lane door of `unavailable`, until it opens or it is worth another try."""
