@@ -21,6 +21,7 @@ from eventmill_schemas.events import Fields, RawRecord, Source
 from eventmill_schemas.storable_text import storable_text
 
 CLOUDEVENTS_ID = "ce_id"
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 _REQUEST_PARTS = tuple(part.name for part in dataclasses.fields(ChatRequest))
 
 
@@ -76,7 +77,7 @@ def call_id(tenant: str | None, event_id: str, step: str, prompt_version: str | 
     """
     asked = {name: getattr(request, name) for name in _REQUEST_PARTS}
     try:
-        text = orjson.dumps(asked, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME).decode()
+        text = orjson.dumps(asked, default=_plain, option=_CANONICAL).decode()
     except TypeError:   # orjson refuses integers beyond 64 bits and lone surrogates
         text = json.dumps(asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
     return _digest(b"em.call", (tenant, event_id, step, prompt_version, text))

@@ -1,6 +1,7 @@
 """What one event becomes: decoded, enriched, encoded. Satisfies eventmill_streams.replica.Processor."""
 
 from collections.abc import Sequence
+from functools import cache, partial
 
 from eventmill_agents.enrich import Enricher
 from eventmill_agents.outcome import DeadLetter, Outcome, Result
@@ -28,9 +29,14 @@ class StageProcessor:
         self._decoder = decoder
         self._enricher = enricher
         self._publisher = publisher
-        self._metrics = metrics
-        self._stage = stage.name
         self._models: set[str] = set()
+        # Looking a labelled metric up costs more than counting: each is kept. There are few, as labels are bounded.
+        self._events = cache(partial(metrics.events.labels, stage.name))
+        self._dead_letters = cache(partial(metrics.dead_letters.labels, stage.name))
+        self._calls = cache(partial(metrics.calls.labels, stage.name))
+        self._call_seconds = cache(partial(metrics.call_seconds.labels, stage.name))
+        self._tokens = cache(partial(metrics.tokens.labels, stage.name))
+        self._cost = cache(partial(metrics.cost.labels, stage.name))
 
     def now(self, record: RawRecord) -> Settlement | None:
         """Settle without waiting: tombstones, and all events of a stage without steps once their schema is known."""
@@ -63,9 +69,9 @@ class StageProcessor:
 
     def committed(self, settlement: Settlement) -> None:
         """Count an event, once: what it became may have changed until now, or been dropped."""
-        self._metrics.events.labels(stage=self._stage, outcome=settlement.end.value).inc()
+        self._events(settlement.end.value).inc()
         if settlement.kind is not None:
-            self._metrics.dead_letters.labels(stage=self._stage, kind=settlement.kind).inc()
+            self._dead_letters(settlement.kind).inc()
 
     def _settle(self, event: Event, outcome: Outcome) -> Settlement:
         for cost in outcome.costs:
@@ -85,14 +91,14 @@ class StageProcessor:
         return self._publisher.dead_letter(record, event, end, costs)
 
     def _count_call(self, cost: CostEvent) -> None:
-        metrics, stage, model = self._metrics, self._stage, self._model_label(cost.model)
-        metrics.calls.labels(stage=stage, provider=cost.provider, model=model, outcome=cost.outcome).inc()
-        metrics.call_seconds.labels(stage=stage, model=model).observe(cost.duration_ms / 1000)
+        model = self._model_label(cost.model)
+        self._calls(cost.provider, model, cost.outcome).inc()
+        self._call_seconds(model).observe(cost.duration_ms / 1000)
         if cost.usage is not None:
-            for direction, count in (("input", cost.usage.input_tokens), ("output", cost.usage.output_tokens)):
-                metrics.tokens.labels(stage=stage, model=model, direction=direction).inc(count)
+            self._tokens(model, "input").inc(cost.usage.input_tokens)
+            self._tokens(model, "output").inc(cost.usage.output_tokens)
         if cost.cost is not None:
-            metrics.cost.labels(stage=stage, model=model).inc(float(cost.cost))
+            self._cost(model).inc(float(cost.cost))
 
     def _model_label(self, model: str) -> str:
         """Return the label for a model: its name is the server's text, so only the first few are told apart."""
