@@ -20,8 +20,6 @@ EventmillError
 │   ├── StepFailed         a `python` step raised
 │   ├── UnstorableVector   a vector or its text is none that a store can take
 │   ├── InferenceFailed    a local model can't compute this event's input; other inputs it can
-│   ├── ModelFailed        a local model can't compute what it was given
-│   │   └── OutOfMemory        ... for want of memory: a smaller batch may pass
 │   ├── UnstorableResult   the fields don't fit the result schema
 │   └── RecordTooLarge     the outcome is larger than its topic takes
 ├── CallError              one attempt of a model call failed: it may be repeated within the attempt limit
@@ -35,6 +33,8 @@ EventmillError
 │   ├── KafkaUnreachable
 │   ├── PostgresUnreachable   also full, restarting or out of connections
 │   └── LocalModelAway     the model's session or its device fails on whatever it is given
+├── ModelFailed            a session of a local model can't compute a batch: its parts are tried, then one is to blame
+│   └── OutOfMemory        ... for want of memory: a smaller batch may pass
 ├── DeliveryError          a transaction did not end as asked
 │   ├── StaleGeneration    the consumer group has moved on: drop the assignment
 │   ├── ProducerFenced     another producer has taken our transactional id, or the broker gave ours up
@@ -204,18 +204,6 @@ class UnstorableVector(EventError):
     kind = "unstorable_vector"
 
 
-class ModelFailed(EventError):
-    """A local model can't compute what it was given. Of a batch, its parts may be computed one by one."""
-
-    kind = "model_failed"
-
-
-class OutOfMemory(ModelFailed):
-    """A local model has not the memory for what it was given: a smaller batch may pass."""
-
-    kind = "out_of_memory"
-
-
 class UnstorableResult(EventError):
     """The fields don't fit the result schema."""
 
@@ -299,6 +287,18 @@ class LocalModelAway(Unavailable):
     """A local model fails on whatever it is given: its device is lost, or its memory taken by others."""
 
     kind = "local_model_away"
+
+
+class ModelFailed(EventmillError):
+    """A session of a local model can't compute a batch; its parts may be computed one by one."""
+
+    kind = "model_failed"
+
+
+class OutOfMemory(ModelFailed):
+    """A session of a local model has not the memory for a batch: a smaller one may pass."""
+
+    kind = "out_of_memory"
 
 
 class DeliveryError(EventmillError):

@@ -1,0 +1,58 @@
+"""Frozen inputs and outputs of a model: what it has to compute, on every machine and after every upgrade."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventmill_schemas.errors import ModelUnusable
+
+Array = NDArray[Any]
+
+_INPUT, _OUTPUT, _TEXTS = "in.", "out.", "texts"
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Inputs by name, and the outputs they must give, by name; of text encoders also the texts behind the tokens.
+
+    Rows of token inputs are padded on the right to one width; where `attention_mask` is 0 there is no token.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    texts: tuple[str, ...] = ()
+
+
+def read_parity(file: Path) -> Parity:
+    """Read an npz file: arrays `in.<input>`, `out.<output>`, and `texts`. Raises ModelUnusable."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays: dict[str, Array] = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise ModelUnusable(f"{file} is no readable npz file: {error}") from error
+    strange = [n for n in arrays if n != _TEXTS and not n.startswith((_INPUT, _OUTPUT))]
+    if strange:
+        raise ModelUnusable(
+            f"{file}: unknown array {strange[0]!r}",
+            remedy="Arrays are called in.<input>, out.<output> and texts",
+        )
+    return Parity(
+        {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)},
+        {name.removeprefix(_OUTPUT): array for name, array in arrays.items() if name.startswith(_OUTPUT)},
+        tuple(str(text) for text in np.atleast_1d(arrays.get(_TEXTS, np.array([], dtype=np.str_)))),
+    )
+
+
+def write_parity(file: Path, parity: Parity) -> None:
+    """Write an npz file: the same bytes for the same arrays."""
+    arrays = {f"{_INPUT}{name}": array for name, array in sorted(parity.inputs.items())}
+    arrays |= {f"{_OUTPUT}{name}": array for name, array in sorted(parity.outputs.items())}
+    if parity.texts:
+        arrays[_TEXTS] = np.array(parity.texts, dtype=np.str_)
+    with file.open("wb") as opened:
+        np.savez_compressed(opened, allow_pickle=False, **arrays)
