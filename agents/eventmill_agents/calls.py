@@ -19,7 +19,8 @@ from functools import partial
 from typing import Any
 
 from eventmill_agents.answer import Validator, Validators, read_answer
-from eventmill_agents.cost import OK, Attempt, CallCosts, served_model
+from eventmill_agents.cost import OK, Attempt, CallCosts, Work, served_model, work_cost
+from eventmill_agents.local_calls import LocalCalls, LocalParts, Wanted
 from eventmill_agents.outcome import Provenance
 from eventmill_agents.ports import ChatModels, Gate, Ports, Prices
 from eventmill_agents.retry import LEAST_SECONDS, Attempts, TimeBudget
@@ -37,6 +38,7 @@ from eventmill_schemas.errors import (
 )
 from eventmill_schemas.events import Event
 from eventmill_schemas.ids import call_id
+from eventmill_schemas.local_models import Chunk, Encoded, Passage
 from eventmill_schemas.pipeline import ModelRef
 from eventmill_schemas.storable_text import storable_text
 
@@ -59,6 +61,7 @@ class StageCalls:
     prices: Prices
     now: Callable[[], datetime] = utc_now
     validators: Validators = field(default_factory=Validators)
+    local: LocalParts = field(default_factory=LocalParts)
 
 
 @dataclass(slots=True)
@@ -83,12 +86,29 @@ class Calls:
         self._gate = gate
         self._turn = asyncio.Lock()
         self._known: dict[str, _Call] = {}
+        self._local: LocalCalls | None = None
         self.costs: list[CostEvent] = []
         self.provenance = Provenance()
 
     def port(self, step: str) -> Ports:
         """Return what the step called `step` may call."""
         return _StepPort(self, step)
+
+    @property
+    def local(self) -> LocalCalls:
+        """The event's use of local models and stores: made when it is first asked for."""
+        if self._local is None:
+            stage = self._stage
+            self._local = LocalCalls(stage.local, self._event, self._gate, self._turn, self._account)
+        return self._local
+
+    def _account(self, work: Work) -> None:
+        """Note what a local model did; it has made the result until a chat model replies."""
+        stage = self._stage
+        price = stage.local.prices.get(work.card.name)
+        self.costs.append(work_cost(stage.pipeline, stage.stage, self._event, work, price))
+        if self.provenance.model is None:
+            self.provenance = Provenance(work.card.label)
 
     async def complete(self, step: str, route: str, request: ChatRequest, prompt: str | None) -> dict[str, Any]:
         """Ask the models of `route`; see `Ports.complete`."""
@@ -215,3 +235,32 @@ class _StepPort:
             parameters=parameters or {},
         )
         return await self._calls.complete(self._step, route, request, prompt)
+
+    async def encode(self, model: str, texts: Sequence[str]) -> Sequence[Encoded]:
+        return await self._calls.local.encode(self._step, model, texts)
+
+    async def split(
+        self, model: str, text: str, *, max_tokens: int | None = None, overlap: int = 0
+    ) -> Sequence[str]:
+        return await self._calls.local.split(model, text, max_tokens, overlap)
+
+    async def infer(self, model: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self._calls.local.infer(self._step, model, inputs)
+
+    async def search(
+        self,
+        store: str,
+        text: str,
+        *,
+        limit: int = 5,
+        min_similarity: float | None = None,
+        any_tenant: bool = False,
+    ) -> Sequence[Passage]:
+        wanted = Wanted(limit, min_similarity, any_tenant)
+        return await self._calls.local.search(self._step, store, text, wanted)
+
+    async def unchanged(self, store: str, texts: Sequence[str]) -> bool:
+        return await self._calls.local.unchanged(store, texts)
+
+    async def store(self, store: str, chunks: Sequence[Chunk]) -> None:
+        await self._calls.local.store(store, chunks)

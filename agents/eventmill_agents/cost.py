@@ -9,24 +9,32 @@
 | Ambiguous, cancelled while in flight, anything else | UNCERTAIN | none: may have been billed |
 
 Where nothing was sent (Unavailable), there is no attempt and no cost event.
+
+A local model's work for one step is one cost event, too: seconds of its device x price per hour / 3600, rounded
+half-even at 12 decimal places; EXACT where the price is known, else UNPRICED. Work that failed is not billed.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
 from eventmill_agents.ports import Prices
-from eventmill_schemas.chat import ChatReply
+from eventmill_schemas.chat import ChatReply, Usage
 from eventmill_schemas.cost import Certainty, CostEvent, Price
 from eventmill_schemas.errors import EventmillError, Overloaded, RateLimited, RequestRefused
 from eventmill_schemas.events import Event
 from eventmill_schemas.ids import cost_id
+from eventmill_schemas.local_models import PROVIDER, ModelCard
 from eventmill_schemas.pipeline import ModelRef
 
 OK: Final = "ok"
 MODEL_NAME: Final = 200   # characters; what a server calls its model is its own invention
+
+_EXACT: Final = Context(prec=60, rounding=ROUND_HALF_EVEN)   # digits; a product of seconds and price has about 35
+_PLACES: Final = Decimal("1e-12")
+_HOUR: Final = Decimal(3600)
 
 _UNSERVED: Final = (RateLimited, Overloaded, RequestRefused)
 
@@ -95,6 +103,53 @@ class CallCosts:
             started_at=attempt.started_at,
             duration_ms=attempt.duration_ms,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a local model did for one step. `tokens` None: it takes none. `seconds` are those of its device."""
+
+    id: str
+    step: str
+    card: ModelCard
+    tokens: int | None
+    seconds: Decimal
+    started_at: datetime
+    duration_ms: int
+
+
+def work_cost(pipeline: str, stage: str, event: Event, work: Work, price_per_hour: Decimal | None) -> CostEvent:
+    """Account for the work of a local model; `price_per_hour` in USD, None where it is not known."""
+    price = None if price_per_hour is None else compute_cost(work.seconds, price_per_hour)
+    return CostEvent(
+        cost_id=cost_id(event.record.source, work.id, 1),
+        call_id=work.id,
+        event_id=event.id,
+        tenant=event.tenant,
+        pipeline=pipeline,
+        stage=stage,
+        step=work.step,
+        source=event.record.source,
+        attempt=1,
+        provider=PROVIDER,
+        model=work.card.label,
+        prompt=None,
+        outcome=OK,
+        usage=None if work.tokens is None else Usage(input_tokens=work.tokens, output_tokens=0),
+        certainty=Certainty.UNPRICED if price is None else Certainty.EXACT,
+        cost=price,
+        price_row=None if price_per_hour is None else f"models:{work.card.name}@{price_per_hour:f}/h",
+        started_at=work.started_at,
+        duration_ms=work.duration_ms,
+        device=work.card.device,
+        compute_seconds=work.seconds,
+    )
+
+
+def compute_cost(seconds: Decimal, price_per_hour: Decimal) -> Decimal:
+    """Return what `seconds` of a device cost in USD, with 12 decimal places, rounded half-even."""
+    product = _EXACT.multiply(seconds, price_per_hour)
+    return _EXACT.divide(product, _HOUR).quantize(_PLACES, context=_EXACT)
 
 
 def total_cost(costs: Iterable[CostEvent]) -> Decimal | None:

@@ -1,20 +1,38 @@
 """What a stage does to one event: condition, steps in order, computed fields, completeness."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from eventmill_agents.calls import Calls, StageCalls, utc_now
 from eventmill_agents.condition import Expression
+from eventmill_agents.filling import Filling, filled_before, filling, left_over, working_values
+from eventmill_agents.local_calls import LocalParts
 from eventmill_agents.names import Known
 from eventmill_agents.outcome import DeadLetter, Outcome, Provenance, Result, Skip
 from eventmill_agents.ports import ChatModels, Gate, Prices, Step
 from eventmill_agents.scope import EVENT, META, META_FIELDS, RESULT, scope_of
+from eventmill_agents.steps.classify import Classify
 from eventmill_agents.steps.complete import Complete
+from eventmill_agents.steps.embed import Embed
+from eventmill_agents.steps.infer import Infer
 from eventmill_agents.steps.python import Python, StepFunction
+from eventmill_agents.steps.retrieve import Retrieve
+from eventmill_agents.steps.when import When
+from eventmill_schemas.avro_types import record_fields, without_null
 from eventmill_schemas.errors import EventError, UnstorableResult, UsageError
 from eventmill_schemas.events import Event, Fields
-from eventmill_schemas.pipeline import CompleteStep, Pipeline, Stage
+from eventmill_schemas.pipeline import (
+    ClassifyStep,
+    CompleteStep,
+    EmbedStep,
+    InferStep,
+    Pipeline,
+    PythonStep,
+    RetrieveStep,
+    Stage,
+    StepSpec,
+)
 from eventmill_schemas.result_schema import answer_fields, computed_fields
 
 _BEFORE: Final[Known] = {EVENT: None, META: META_FIELDS}   # what there is to speak of before the first step
@@ -26,7 +44,8 @@ _NOT_WHEN: Final = Outcome(Skip("when"))
 class Enricher:
     """Enriches the events of one stage. Built once per worker; used for hundreds of events at the same time.
 
-    `functions`: the stage's python steps by target (see `load_functions`). `now` tells the time in UTC. Raises
+    `functions`: the stage's python steps by target (see `load_functions`). `local`: its local models and stores;
+    without them a stage can be examined, and its steps that use them can't run. `now` tells the time in UTC. Raises
     UsageError for everything that can be told without an event: expressions, templates, routes, fields that nobody
     can fill.
     """
@@ -39,14 +58,16 @@ class Enricher:
         prices: Prices,
         functions: Mapping[str, StepFunction],
         *,
+        local: LocalParts | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         avro, answers = stage.result.avro, answer_fields(stage.result.avro)
         when = _label(stage, "`when`")
         self._when = None if stage.when is None else Expression(stage.when, label=when, names=_BEFORE)
-        self._steps = _steps(pipeline, stage, functions)
+        self._steps = _Assembly(pipeline, stage, functions).steps()
         computed = computed_fields(avro)
-        after = {**_BEFORE, RESULT: (*answers, *computed)}
+        self._working = working_values([filling(step) for step in stage.steps], answers)
+        after = {**_BEFORE, RESULT: (*answers, *computed, *self._working)}
         self._computed = tuple(
             (name, Expression(text, label=_label(stage, f"`from` of field {name!r}"), names=after))
             for name, text in computed.items()
@@ -62,6 +83,7 @@ class Enricher:
             models=models,
             prices=prices,
             now=now,
+            local=local or LocalParts(),
         )
         if self._required and not self._steps:
             raise UsageError(
@@ -120,46 +142,94 @@ class Enricher:
                 raise UnstorableResult(
                     f"no step has filled the field {name!r}", remedy="Return it from a step, or give it a default"
                 )
+        if self._working:
+            fields = {name: value for name, value in fields.items() if name not in self._working}
         return fields
 
 
-def _steps(pipeline: Pipeline, stage: Stage, functions: Mapping[str, StepFunction]) -> tuple[Step, ...]:
-    answers = answer_fields(stage.result.avro)
-    asking = [step for step in stage.steps if isinstance(step, CompleteStep)]
-    rest = _left_over(stage, asking, answers)
-    steps: list[Step] = []
-    for spec in stage.steps:
-        if isinstance(spec, CompleteStep):
-            if not pipeline.routes.get(spec.route):
-                raise UsageError(
-                    f"{_label(stage, f'step {spec.name!r}')} asks route {spec.route!r}, which does not exist",
-                    remedy=f"Routes: {', '.join(pipeline.routes) or 'none'}",
-                )
-            fields = rest if spec.fields is None else spec.fields
-            if not fields:
-                raise UsageError(f"{_label(stage, f'step {spec.name!r}')} has no field left to fill")
-            steps.append(Complete(spec, stage.result, fields, names={**_BEFORE, RESULT: answers}))
-        elif spec.target not in functions:
-            raise UsageError(f"{_label(stage, f'step {spec.name!r}')} needs {spec.target!r}, which is not loaded")
-        else:
-            steps.append(Python(spec, functions[spec.target], answers, pipeline.folder))
-    return tuple(steps)
+class _Assembly:
+    """Makes the steps of a stage. `functions`: see Enricher. Raises UsageError for a step that can't work."""
+
+    def __init__(self, pipeline: Pipeline, stage: Stage, functions: Mapping[str, StepFunction]) -> None:
+        self._pipeline = pipeline
+        self._stage = stage
+        self._functions = functions
+        self._answers = answer_fields(stage.result.avro)
+        self._fillings: Sequence[Filling] = [filling(step) for step in stage.steps]
+        _check_named(stage, self._fillings, self._answers)
+        self._rest = left_over(self._fillings, self._answers)
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return the steps in their order."""
+        made: list[Step] = []
+        for index, spec in enumerate(self._stage.steps):
+            step = self._step(index, spec)
+            if spec.when is not None:
+                label = _label(self._stage, f"`when` of step {spec.name!r}")
+                step = When(step, Expression(spec.when, label=label, names=self._names(index)))
+            made.append(step)
+        return tuple(made)
+
+    def _names(self, index: int) -> Known:
+        """Return what the step at `index` may speak of: also the working values of those before it."""
+        working = working_values(self._fillings[:index], self._answers)
+        return {**_BEFORE, RESULT: (*self._answers, *working)}
+
+    def _step(self, index: int, spec: StepSpec) -> Step:
+        result, names = self._stage.result, self._names(index)
+        match spec:
+            case CompleteStep():
+                return self._complete(index, spec)
+            case PythonStep():
+                return self._python(spec)
+            case ClassifyStep():
+                return Classify(spec, names=names)
+            case EmbedStep():
+                return Embed(spec, nullable=_takes_null(result.avro, spec.into), names=names)
+            case InferStep():
+                return Infer(spec, result, self._answers, names=names)
+            case RetrieveStep():
+                return Retrieve(spec, result, names=names)
+
+    def _complete(self, index: int, spec: CompleteStep) -> Step:
+        if not self._pipeline.routes.get(spec.route):
+            raise UsageError(
+                f"{_label(self._stage, f'step {spec.name!r}')} asks route {spec.route!r}, which does not exist",
+                remedy=f"Routes: {', '.join(self._pipeline.routes) or 'none'}",
+            )
+        fields = self._rest if spec.fields is None else spec.fields
+        if not fields:
+            raise UsageError(f"{_label(self._stage, f'step {spec.name!r}')} has no field left to fill")
+        filled = filled_before(self._fillings, index, self._answers)
+        return Complete(spec, self._stage.result, fields, filled=filled, names=self._names(index))
+
+    def _python(self, spec: PythonStep) -> Step:
+        if spec.target not in self._functions:
+            name = _label(self._stage, f"step {spec.name!r}")
+            raise UsageError(f"{name} needs {spec.target!r}, which is not loaded")
+        return Python(spec, self._functions[spec.target], self._answers, self._pipeline.folder)
 
 
-def _left_over(stage: Stage, asking: list[CompleteStep], answers: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the fields of the step that names none: those that no other model call fills."""
-    if sum(step.fields is None for step in asking) > 1:
+def _takes_null(avro: Mapping[str, Any], name: str | None) -> bool:
+    """Whether null may be put under `name`: a working value takes it."""
+    field = record_fields(avro).get(name or "")
+    return field is None or without_null(field["type"])[1]
+
+
+def _check_named(stage: Stage, fillings: Sequence[Filling], answers: tuple[str, ...]) -> None:
+    """Refuse two steps that would fill what is left over, and fields that are none for steps."""
+    asking = [one for one in fillings if one.asks]
+    if sum(one.fields is None for one in asking) > 1:
         raise UsageError(
             f"stage {stage.name!r} has more than one `complete` step without `fields`",
             remedy="Say with `fields` which step fills which fields of the result",
         )
-    named = {name for step in asking for name in step.fields or ()}
+    named = {name for one in asking for name in one.fields or ()}
     if strangers := sorted(named.difference(answers)):
         raise UsageError(
             f"stage {stage.name!r}: a `complete` step names the field {strangers[0]!r}, which no step fills",
             remedy=f"Fields for steps: {', '.join(answers) or 'none'}",
         )
-    return tuple(name for name in answers if name not in named)
 
 
 def _label(stage: Stage, part: str) -> str:

@@ -88,6 +88,24 @@ def cost_id(source: Source, call_id: str, attempt: int) -> str:
     return _digest(b"em.cost", (source.topic, str(source.partition), str(source.offset), call_id, str(attempt)))
 
 
+def work_id(tenant: str | None, event_id: str, step: str, model: str, given: Any) -> str:
+    """Return the id of a local model's work: a hash of what it is given, for whom and by which step.
+
+    `given`: texts, or values by input; bytes count by what they are, too.
+    """
+    try:
+        text = orjson.dumps(given, default=_tagged, option=_CANONICAL).decode()
+    except TypeError:   # orjson refuses integers beyond 64 bits
+        text = json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_tagged)
+    return _digest(b"em.work", (tenant, event_id, step, model, text))
+
+
+def _tagged(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    return dict(value) if isinstance(value, Mapping) else {type(value).__name__: str(value)}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)

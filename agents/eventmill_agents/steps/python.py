@@ -3,13 +3,13 @@
     async def f(event, so_far, call) -> dict | DeadLetter | Skip
 
 `event` is the Event, `so_far` the result's fields of the steps before (read-only), `call` the Ports: model calls with
-retries, validation and cost. Neither may be changed. Model calls are made one at a time and must have ended when the
-function returns.
+retries, validation and cost, local models, vector stores. Neither may be changed. Calls are made one at a time and must
+have ended when the function returns.
 
 A plain `def` works too: it runs in a thread, so that it may block, and its `call.complete(...)` blocks until the
-answer is there. Python's default pool has few threads (processors + 4, at most 32): a function that asks models
-should be `async def`. A thread can't be stopped: a plain function whose event is given up runs on to its end, its
-calls fail.
+answer is there, as do the other ports. Python's default pool has few threads (processors + 4, at most 32): a function
+that asks models should be `async def`. A thread can't be stopped: a plain function whose event is given up runs on to
+its end, its calls fail.
 """
 
 import asyncio
@@ -17,9 +17,10 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import CancelledError as BlockingCallCancelled
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -32,6 +33,8 @@ from eventmill_schemas.events import Event, Fields
 from eventmill_schemas.pipeline import PythonStep
 
 CLOSING_SECONDS: Final = 5.0   # for a task that does not end when it is cancelled
+
+_PORTS: Final = frozenset(name for name in vars(Ports) if not name.startswith("_"))
 
 StepFunction = Callable[[Event, Fields, Any], Any]
 
@@ -171,7 +174,12 @@ class _Guard:
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    async def complete(self, **asked: Any) -> Mapping[str, Any]:
+    def __getattr__(self, port: str) -> Callable[..., Awaitable[Any]]:
+        if port not in _PORTS:
+            raise AttributeError(f"there is no call.{port}; there are: {', '.join(sorted(_PORTS))}")
+        return partial(self._run, getattr(self._call, port))
+
+    async def _run(self, port: Callable[..., Awaitable[Any]], *args: Any, **asked: Any) -> Any:
         if self._closed:
             raise StepFailed("a model call was asked for after its step had ended")
         task = asyncio.current_task()
@@ -179,7 +187,7 @@ class _Guard:
             raise StepFailed("a model call was asked for outside of a task")
         self._running.add(task)
         try:
-            return await self._call.complete(**asked)
+            return await port(*args, **asked)
         finally:
             self._running.discard(task)
 
@@ -201,8 +209,13 @@ class _Blocking:
         self._guard = guard
         self._loop = loop
 
-    def complete(self, **asked: Any) -> Mapping[str, Any]:
-        return asyncio.run_coroutine_threadsafe(self._guard.complete(**asked), self._loop).result()
+    def __getattr__(self, port: str) -> Callable[..., Any]:
+        call = getattr(self._guard, port)
+
+        async def asked(*args: Any, **asked: Any) -> Any:
+            return await call(*args, **asked)
+
+        return lambda *args, **named: asyncio.run_coroutine_threadsafe(asked(*args, **named), self._loop).result()
 
 
 def describe(error: BaseException, folder: Path) -> str:

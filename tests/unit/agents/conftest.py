@@ -1,6 +1,6 @@
 """Events, stages and a gate that lets everybody through, for the tests of this folder."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +11,7 @@ import pytest
 
 from eventmill_agents.calls import Calls, StageCalls
 from eventmill_agents.enrich import Enricher
+from eventmill_agents.local_calls import LocalParts
 from eventmill_connectors.testing import FixedPrices, ScriptedChat
 from eventmill_schemas.errors import Unavailable
 from eventmill_schemas.events import Event, RawRecord, Source
@@ -46,6 +47,11 @@ class ImmediateGate:
     async def pause(self, seconds: float, reason: str) -> None:
         """Note the wait."""
         self.pauses.append((seconds, reason))
+
+    async def wait(self, until: Awaitable[None], reason: str) -> None:
+        """Await it, and note the reason."""
+        self.pauses.append((0.0, reason))
+        await until
 
     async def wait_open(self, unavailable: Unavailable, attempt: int) -> None:
         """Note the wait and the try."""
@@ -110,10 +116,17 @@ def enricher() -> Callable[..., Enricher]:
         *,
         folder: str = "/pipeline",
         route: tuple[ModelRef, ...] = (MODEL,),
+        local: LocalParts | None = None,
     ) -> Enricher:
         pipeline = Pipeline("mails", folder, Kafka("kafka:9092", "http://registry"), (stage,), {"writer": route})
         return Enricher(
-            pipeline, stage, chat or ScriptedChat(), FixedPrices(PRICES), functions or {}, now=lambda: NOW
+            pipeline,
+            stage,
+            chat or ScriptedChat(),
+            FixedPrices(PRICES),
+            functions or {},
+            local=local,
+            now=lambda: NOW,
         )
 
     return make
