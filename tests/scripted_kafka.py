@@ -32,6 +32,7 @@ class Cluster:
     """The broker's side. `visible` is what read_committed readers see, in order."""
 
     generation: int = 1
+    refusal: str = "MSG_SIZE_TOO_LARGE"   # what is said of a record whose value is REFUSED
     epoch: int = 0   # of the transactional id
     committed: dict[Partition, Committed] = field(default_factory=dict)
     visible: list[OutRecord] = field(default_factory=list)
@@ -111,7 +112,7 @@ class ScriptedProducer:
         if any(record.value == REFUSED for record in records):
             self.cluster.epoch += 1
             self._epoch = self.cluster.epoch
-            return Rejected(0 if len(records) == 1 else None, "MSG_SIZE_TOO_LARGE")
+            return Rejected(0 if len(records) == 1 else None, self.cluster.refusal)
         if member.generation != self.cluster.generation:
             self._epoch = -1
             raise StaleGeneration("the consumer group has moved on")

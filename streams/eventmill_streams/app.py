@@ -1,12 +1,16 @@
 """The Faust app of one stage: membership, subscription and fetch. It commits nothing and produces nothing."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import faust
+from aiokafka.errors import ConsumerStoppedError
+from faust.exceptions import ConsumerNotStarted
 
 from eventmill_schemas.pipeline import Kafka
 from eventmill_streams import faust_internals
@@ -27,22 +31,36 @@ class Membership:
 
 
 class FetchPosition:
-    """The fetcher of a Faust app. Satisfies eventmill_streams.replica.Position."""
+    """The fetcher of a Faust app. Satisfies eventmill_streams.replica.Position.
+
+    Raises ConnectionError also where the consumer is not running: before its start, and while the app stops.
+    """
 
     def __init__(self, app: faust.App) -> None:
         self._app = app
 
     async def log_start(self, partition: Partition) -> int:
         """Return the first offset that retention has left."""
-        return await faust_internals.log_start(self._app, partition)
+        with _running():
+            return await faust_internals.log_start(self._app, partition)
 
     async def log_end(self, partition: Partition) -> int:
         """Return the offset of the next record to come."""
-        return await faust_internals.log_end(self._app, partition)
+        with _running():
+            return await faust_internals.log_end(self._app, partition)
 
     async def seek(self, partition: Partition, offset: int) -> None:
         """Read on from `offset`."""
-        await faust_internals.seek(self._app, partition, offset)
+        with _running():
+            await faust_internals.seek(self._app, partition, offset)
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[None]:
+    try:
+        yield
+    except (ConsumerStoppedError, ConsumerNotStarted) as error:
+        raise ConnectionError("the consumer is not running") from error
 
 
 def create_app(kafka: Kafka, identity: Identity, times: Membership, largest_fetch: int) -> faust.App:

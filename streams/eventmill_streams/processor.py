@@ -7,7 +7,7 @@ from eventmill_agents.enrich import Enricher
 from eventmill_agents.outcome import DeadLetter, Outcome, Result
 from eventmill_agents.ports import Gate
 from eventmill_schemas.cost import CostEvent
-from eventmill_schemas.errors import EventError, RecordTooLarge
+from eventmill_schemas.errors import EventError
 from eventmill_schemas.events import Event, RawRecord
 from eventmill_schemas.pipeline import Stage
 from eventmill_streams.decode import Decoder
@@ -59,7 +59,7 @@ class StageProcessor:
             return self._dead(record, None, DeadLetter(error))
         return self._settle(event, await self._enricher.enrich(event, gate))
 
-    def bury(self, record: RawRecord, settlement: Settlement, error: RecordTooLarge) -> Settlement:
+    def bury(self, record: RawRecord, settlement: Settlement, error: EventError) -> Settlement:
         """Return the dead letter, with the same costs, of an event whose records Kafka refused."""
         try:
             event = self._decoder.now(record) if record.value is not None else None

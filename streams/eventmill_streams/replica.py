@@ -4,6 +4,7 @@ Faust calls `assigned`, `revoked` and `take`; `Processor` says what an event bec
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import structlog
 
 from eventmill_connectors.kafka.group_metadata import Member
 from eventmill_connectors.kafka.offsets import Committed
-from eventmill_schemas.errors import RecordTooLarge, SetupError
+from eventmill_schemas.errors import EventError, SetupError
 from eventmill_schemas.events import RawRecord
 from eventmill_streams.doors import Doors, EventGate
 from eventmill_streams.lane import Batch, Lane, Partition, State, Work
@@ -28,6 +29,9 @@ from eventmill_streams.window import Limits, Window
 REVOKE_FLUSH = 5.0
 """Seconds for the last commit of a revoked assignment: the group waits for it."""
 
+DOOR_NEWS = 10.0
+"""Seconds between two log lines about the same door's closing. The metrics count each."""
+
 LAST_FLUSH = 10.0
 """Seconds for the last commit of a process; what its supervisor grants beyond the drain is for leaving too."""
 
@@ -43,7 +47,7 @@ class Processor(Protocol):
     async def run(self, record: RawRecord, gate: EventGate) -> Settlement:
         """Settle, waiting as needed. May be cancelled at any await."""
 
-    def bury(self, record: RawRecord, settlement: Settlement, error: RecordTooLarge) -> Settlement:
+    def bury(self, record: RawRecord, settlement: Settlement, error: EventError) -> Settlement:
         """Return the dead letter, with the same costs, of an event whose `settlement` can't be stored."""
 
     def committed(self, settlement: Settlement) -> None:
@@ -86,6 +90,8 @@ class Replica:
         self._failed = failed
         self._draining = False
         self._member_id: str | None = None
+        self._last_told: dict[str, float] = {}  # kind of door -> when its closing was last logged
+        self._closing_told: set[str] = set()  # the doors whose closing was logged, and their opening not yet
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.running.set_function(lambda: self.window.running)
         metrics.unsettled.set_function(lambda: self.window.unsettled)
@@ -182,10 +188,15 @@ class Replica:
 
     def _door_changed(self, kind: str, message: str | None) -> None:
         self._metrics.door_closed.labels(reason=kind).set(message is not None)
-        if message is not None:
+        now = time.monotonic()
+        if message is None:
+            if kind in self._closing_told:
+                self._closing_told.remove(kind)
+                _log.info("lane door open", reason=kind)
+        elif now - self._last_told.get(kind, -DOOR_NEWS) >= DOOR_NEWS:  # a flapping door would fill the log
             _log.warning("lane door closed: nothing new is taken", reason=kind, detail=message)
-        else:
-            _log.info("lane door open", reason=kind)
+            self._last_told[kind] = now
+            self._closing_told.add(kind)
         self._accept()
         self.window.dispatch()
 

@@ -37,10 +37,21 @@ def credentials(client: Mapping[str, str]) -> Any:
     )
 
 
+_TLS_KNOWN = frozenset(
+    {"ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.key.password"}
+)
+_TLS_DEFAULTS = {"enable.ssl.certificate.verification": "true", "ssl.endpoint.identification.algorithm": "https"}
 _TLS_FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
 
 
 def _ssl_context(client: Mapping[str, str]) -> ssl.SSLContext:
+    for setting, value in client.items():  # librdkafka would heed it, and the consumer, which is another library, not
+        known = setting in _TLS_KNOWN or _TLS_DEFAULTS.get(setting) == value.lower()
+        if (setting.startswith("ssl.") or setting in _TLS_DEFAULTS) and not known:
+            raise UsageError(
+                f"kafka.client: {setting} is not supported",
+                remedy=f"Use {', '.join(sorted(_TLS_KNOWN))}; certificates and host names are always checked",
+            )
     for setting in _TLS_FILES:  # Python's own message names no file
         if setting in client and not os.access(client[setting], os.R_OK):
             raise UsageError(f"kafka.client: {setting} {client[setting]!r} can't be read", remedy="Check the path")

@@ -16,12 +16,14 @@ from eventmill_connectors.kafka.offsets import Committed
 from eventmill_connectors.kafka.transaction import OffsetCommit, OutRecord, Rejected
 from eventmill_schemas.errors import (
     DeliveryError,
+    EventError,
     InvariantViolated,
     OutcomeUnknown,
     ProducerFenced,
     RecordTooLarge,
     SetupError,
     StaleGeneration,
+    UnstorableResult,
 )
 from eventmill_schemas.events import RawRecord
 from eventmill_streams.lane import Lane, Partition, State, Work
@@ -40,7 +42,7 @@ _MOST = 5_000
 
 _log = structlog.get_logger()
 
-Bury = Callable[[RawRecord, Settlement, RecordTooLarge], Settlement]
+Bury = Callable[[RawRecord, Settlement, EventError], Settlement]
 
 
 class Ticker:
@@ -169,7 +171,7 @@ class Ticker:
             return await self._commit(session, works[:middle]) and await self._commit(session, works[middle:])
         work = works[0] if len(works) == 1 else _owner(works, rejected.index or 0)
         settlement = _outcome(work)
-        error = RecordTooLarge(f"Kafka refused the event's records ({rejected.reason})")
+        error = _refusal(rejected.reason)
         if settlement.end == End.DEAD_LETTER:
             raise SetupError(
                 f"the dead letter of {work.record.source} can't be stored ({rejected.reason})",
@@ -215,6 +217,15 @@ class Ticker:
             offsets = [OffsetCommit(*lane.partition, truth[lane.partition].frontier, "") for lane in batches]
             self._settle(batches, offsets, done)
         return [work for work in works if work.state == State.READY]
+
+
+def _refusal(reason: str) -> EventError:
+    said = f"Kafka refused the event's records ({reason})"
+    if reason == "MSG_SIZE_TOO_LARGE":
+        return RecordTooLarge(said, remedy="Raise max.message.bytes of the topic, or ask for less text")
+    return UnstorableResult(
+        said, remedy="See the topic's settings: a compacted topic takes no record without a key, for example"
+    )
 
 
 def _check_slot(session: Session, error: DeliveryError) -> None:

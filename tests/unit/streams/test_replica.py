@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 from eventmill_connectors.kafka.group_metadata import Member
 from eventmill_connectors.kafka.offsets import Committed
 from eventmill_connectors.kafka.transaction import OutRecord
-from eventmill_schemas.errors import InvariantViolated, RecordTooLarge, SetupError
+from eventmill_schemas.errors import EventError, InvariantViolated, RegistryUnreachable, SetupError
 from eventmill_schemas.events import RawRecord, Source
 from eventmill_streams.doors import EventGate
 from eventmill_streams.lane import Batch, Partition
 from eventmill_streams.metrics import Metrics
-from eventmill_streams.replica import LAST_FLUSH, Replica
+from eventmill_streams.replica import DOOR_NEWS, LAST_FLUSH, Replica
 from eventmill_streams.settlement import End, Settlement
 from eventmill_streams.takeover import ALARM_AFTER, Takeover
 from eventmill_streams.window import Limits
@@ -52,7 +52,7 @@ class Steps:
             self.waiting.pop(record.source.offset, None)
         return self._end(record)
 
-    def bury(self, record: RawRecord, settlement: Settlement, error: RecordTooLarge) -> Settlement:
+    def bury(self, record: RawRecord, settlement: Settlement, error: EventError) -> Settlement:
         """Make the dead letter."""
         self.buried.append((record.source.offset, error.kind))
         value = str(record.source).encode() if self.dead_letter_fits else REFUSED
@@ -292,18 +292,39 @@ def test_another_owners_progress_is_seen_and_ends_the_session() -> None:
     assert "another replica has gone on with these partitions" in events(play(body))
 
 
-def test_a_refused_record_becomes_a_dead_letter_and_the_others_commit_in_order() -> None:
-    """Of nine events one is too large: eight results and one dead letter, in order, in few transactions."""
+@pytest.mark.parametrize(
+    ("refusal", "kind"), [("MSG_SIZE_TOO_LARGE", "record_too_large"), ("INVALID_RECORD", "unstorable_result")]
+)
+def test_a_refused_record_becomes_a_dead_letter_and_the_others_commit_in_order(refusal: str, kind: str) -> None:
+    """Of nine events one is refused: eight results and one dead letter that says why, in order, in few transactions."""
 
     async def body(case: Case) -> None:
+        case.cluster.refusal = refusal
         await case.begin()
         case.deliver([b"now"] * 5 + [b"large"] + [b"now"] * 3, key=b"k")
         await until(lambda: case.cluster.frontier(IN) == 9)
         assert case.values == [f"{'dlq' if i == 5 else 'results'} in/0@{i}" for i in range(9)]
-        assert case.steps.buried == [(5, "record_too_large")]
+        assert case.steps.buried == [(5, kind)]
         assert case.metric("eventmill_ticks_total", outcome="rejected") <= 5, "halves, not one by one"
 
     play(body)
+
+
+def test_a_door_that_flaps_is_logged_once_and_then_again_after_a_while() -> None:
+    """Of many flips only the first closing and its opening are said, the next ones after DOOR_NEWS seconds."""
+
+    async def body(case: Case) -> None:
+        await case.begin()
+        for _ in range(50):
+            case.replica.doors.close(RegistryUnreachable("away"))
+            case.replica.doors.open(RegistryUnreachable.kind)
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(DOOR_NEWS)
+        case.replica.doors.close(RegistryUnreachable("away"))
+        case.replica.doors.open(RegistryUnreachable.kind)
+
+    told = [event for event in events(play(body)) if event.startswith("lane door")]
+    assert told == ["lane door closed: nothing new is taken", "lane door open"] * 2
 
 
 def test_a_dead_letter_that_is_refused_stops_the_process() -> None:

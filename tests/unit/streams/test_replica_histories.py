@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from eventmill_connectors.kafka.group_metadata import Member
 from eventmill_connectors.kafka.offsets import Committed
 from eventmill_connectors.kafka.transaction import OutRecord
-from eventmill_schemas.errors import InvariantViolated, ModelUnreachable, RecordTooLarge, RegistryUnreachable
+from eventmill_schemas.errors import EventError, InvariantViolated, ModelUnreachable, RegistryUnreachable
 from eventmill_schemas.events import RawRecord, Source
 from eventmill_streams.doors import EventGate
 from eventmill_streams.lane import Batch, Partition
@@ -86,7 +86,7 @@ class Outside:
             gate.opened(kind)
         return self._settlement(record)
 
-    def bury(self, record: RawRecord, settlement: Settlement, error: RecordTooLarge) -> Settlement:
+    def bury(self, record: RawRecord, settlement: Settlement, error: EventError) -> Settlement:
         """Make the dead letter."""
         return Settlement(End.DEAD_LETTER, (_out(DEAD, record),), settlement.costs, error.kind)
 

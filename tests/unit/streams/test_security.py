@@ -43,6 +43,27 @@ def test_tls_checks_the_server(protocol: str) -> None:
     assert context.check_hostname
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("ssl.keystore.location", "/keys.p12"),
+        ("ssl.ca.pem", "-----BEGIN"),
+        ("enable.ssl.certificate.verification", "false"),
+        ("ssl.endpoint.identification.algorithm", "none"),
+    ],
+)
+def test_tls_settings_that_only_one_of_the_two_clients_would_heed_are_refused(setting: str, value: str) -> None:
+    """A setting that the consumer would ignore is an error, not half in force; the message tells what there is."""
+    with pytest.raises(UsageError, match=rf"{setting} is not supported\. Use ssl\.ca\.location"):
+        credentials({"security.protocol": "ssl", setting: value})
+
+
+def test_tls_settings_that_say_what_holds_anyway_are_fine() -> None:
+    """Asking for what is always done is no mistake."""
+    client = {"enable.ssl.certificate.verification": "True", "ssl.endpoint.identification.algorithm": "https"}
+    assert credentials({"security.protocol": "ssl", **client}).context.check_hostname
+
+
 def test_an_unknown_protocol_is_named() -> None:
     """The message says what was given and what may be."""
     with pytest.raises(UsageError, match=r"'SSSL' is not known\. Use plaintext, ssl, sasl_plaintext or sasl_ssl"):
