@@ -17,6 +17,7 @@ class _Commands(LazyGroup):
     lazy: ClassVar = {
         "demo": Lazy("eventmill.cli.demo", "Send example mails through two stages, and see results and costs."),
         "check": Lazy("eventmill.cli.check", "Say what is wrong in a pipeline's files."),
+        "try": Lazy("eventmill.cli.try_stage", "Try a stage on some events, and see prompts, replies and costs."),
         "doctor": Lazy("eventmill.cli.doctor", "Look at everything a worker needs, and say what to do."),
         "apply": Lazy("eventmill.cli.apply", "Create the topics of a pipeline and register its schemas."),
         "run": Lazy("eventmill.cli.run", "Run all stages of a pipeline on this machine."),

@@ -1,0 +1,1 @@
+"""Running a stage's steps on some events: nothing is published, no consumer group is joined, nothing is committed."""
