@@ -4,7 +4,6 @@ Faust calls `assigned`, `revoked` and `take`; `Processor` says what an event bec
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -188,7 +187,7 @@ class Replica:
 
     def _door_changed(self, kind: str, message: str | None) -> None:
         self._metrics.door_closed.labels(reason=kind).set(message is not None)
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if message is None:
             if kind in self._closing_told:
                 self._closing_told.remove(kind)
