@@ -1,4 +1,4 @@
-"""`eventmill dev`: Kafka, a schema registry and Postgres on this machine, without docker."""
+"""`eventmill dev`: Kafka, a schema registry, Postgres and Kafka Connect on this machine, without docker."""
 
 import shlex
 import signal
@@ -32,13 +32,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew: wipe all topics, schemas and tables.")] = False,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Run Kafka Connect as well, with the JDBC sink and an Avro converter.")
+    ] = False,
+    iceberg: Annotated[bool, typer.Option("--iceberg", help="Run Kafka Connect with the Iceberg sink too.")] = False,
     folder: Folder = DEFAULT_FOLDER,
     json: Json = False,
 ) -> None:
     """Start what does not run, wait until all of it works, print the addresses.
 
     Data is kept from one start to the next. If EVENTMILL_KAFKA, EVENTMILL_REGISTRY and EVENTMILL_POSTGRES are set,
-    nothing is started: those servers are used.
+    nothing is started: those servers are used, and EVENTMILL_CONNECT where it is set.
     """
     external = addresses_from_environment()
     if external is not None:
@@ -46,7 +50,7 @@ def up(
         _show_addresses(external, json)
         return
     with _interruptible():
-        addresses = Stack(folder).up(fresh=fresh, report=say)
+        addresses = Stack(folder).up(fresh=fresh, connect=connect, iceberg=iceberg, report=say)
     _show_addresses(addresses, json)
 
 
@@ -85,7 +89,7 @@ def logs(
     stack = Stack(folder)
     if part is None and follow:
         raise typer.BadParameter("--follow needs the name of a part")
-    for name in KINDS if part is None else [part]:
+    for name in [found.name for found in stack.status()] if part is None else [part]:
         if part is None:
             show(f"==> {name} <==")
         for line in stack.logs(name, lines):
@@ -100,10 +104,12 @@ def env(folder: Folder = DEFAULT_FOLDER, json: Json = False) -> None:
     """Print the addresses of a running stack as shell variables.
 
     Use: eval "$(eventmill dev env)".
-    KAFKA, REGISTRY and DATABASE_URL are the names that the example pipelines read.
+    KAFKA, REGISTRY and DATABASE_URL are the names that the example pipelines read, CONNECT is read by `connect`.
     """
     addresses = addresses_from_environment() or Stack(folder).addresses()
     values = {"KAFKA": addresses.bootstrap, "REGISTRY": addresses.registry, "DATABASE_URL": addresses.postgres}
+    if addresses.connect is not None:
+        values["CONNECT"] = addresses.connect
     if json:
         show_json(values)
     else:
@@ -128,6 +134,8 @@ def kafka(
 
 def _show_addresses(addresses: Addresses, json: bool) -> None:
     values = {"kafka": addresses.bootstrap, "registry": addresses.registry, "postgres": addresses.postgres}
+    if addresses.connect is not None:
+        values["connect"] = addresses.connect
     if json:
         show_json(values)
     else:

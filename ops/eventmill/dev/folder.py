@@ -15,7 +15,7 @@ from eventmill.dev.state import State, new_state, read_state, write_state
 from eventmill_schemas.errors import SetupError
 
 _FOLLOW_SECONDS = 0.2
-_CONTENT = ("kafka", "postgres", "registry", "logs", "tmp")
+_CONTENT = ("kafka", "postgres", "registry", "connect", "logs", "tmp")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The Java archives of the stack: fetched once by Maven from our pom into the user's cache, shared by all projects."""
+"""The Java archives of the stack: fetched once by Maven from our poms into the user's cache, shared by all projects."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import pwd
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,6 +17,35 @@ from eventmill.dev.process import run
 from eventmill_schemas.errors import SetupError, StackFailed
 
 _STAMP = "complete.json"
+
+
+@dataclass(frozen=True)
+class Archives:
+    """A set of archives that is fetched together: what is in it, and its poms by file name, the one to run first."""
+
+    name: str
+    contents: str
+    poms: Mapping[str, bytes]
+
+    @property
+    def key(self) -> str:
+        """What tells this set from any other, and from itself after an upgrade: part of its folder's name."""
+        return hashlib.sha256(b"".join(self.poms.values())).hexdigest()[:12]
+
+
+def _of_package(name: str, contents: str, *poms: str) -> Archives:
+    return Archives(name, contents, {pom: files("eventmill.dev").joinpath(pom).read_bytes() for pom in poms})
+
+
+SERVERS = _of_package("stack", "Kafka and the schema registry (230 MB)", "pom.xml")
+CONNECT = _of_package(
+    "connect",
+    "Kafka Connect, the JDBC sink and the Avro converter (120 MB)",
+    "connect.xml",
+    "connect_worker.xml",
+    "connect_converter.xml",
+)
+ICEBERG = _of_package("iceberg", "the Iceberg sink (90 MB)", "iceberg.xml")
 
 
 def cache_folder(project: Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
@@ -43,25 +73,24 @@ def cache_folder(project: Path | None = None, environment: Mapping[str, str] | N
     )
 
 
-def archive_folder(cache: Path, pom: bytes | None = None) -> Path:
-    """Return the folder in the cache that belongs to our pom, whether it is there or not."""
-    return cache / f"stack-{hashlib.sha256(_our_pom() if pom is None else pom).hexdigest()[:12]}"
+def archive_folder(cache: Path, archives: Archives = SERVERS) -> Path:
+    """Return the folder in the cache that belongs to these archives, whether it is there or not."""
+    return cache / f"{archives.name}-{archives.key}"
 
 
-def ensure(cache: Path, report: Report, *, pom: bytes | None = None, maven: str = "mvn") -> Path:
-    """Return the folder with the archives of our pom, filling it if it is not complete.
+def ensure(cache: Path, report: Report, archives: Archives = SERVERS, *, maven: str = "mvn") -> Path:
+    """Return the folder with the archives, filling it if it is not complete.
 
     Two callers at once: one fills, the other waits. A fill that was interrupted leaves nothing that is taken for a
     full folder, and a folder from which a file was lost is filled again.
     Raises SetupError if Maven is missing, StackFailed with Maven's own words if it fails twice.
     """
-    pom = _our_pom() if pom is None else pom
-    folder = archive_folder(cache, pom)
+    folder = archive_folder(cache, archives)
     if is_complete(folder):
         return folder
     with exclusive(cache / "stack.lock", waiting=lambda: report("waiting for another eventmill that fills the cache")):
         if not is_complete(folder):
-            _fill(folder, pom, maven, report)
+            _fill(folder, archives, maven, report)
     return folder
 
 
@@ -74,25 +103,22 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def _our_pom() -> bytes:
-    return files("eventmill.dev").joinpath("pom.xml").read_bytes()
-
-
-def _fill(folder: Path, pom: bytes, maven: str, report: Report) -> None:
+def _fill(folder: Path, archives: Archives, maven: str, report: Report) -> None:
     program = shutil.which(maven)
     if program is None:
         raise SetupError(
-            "Maven (mvn) is needed once, to fetch Kafka and the schema registry, and is not installed",
+            f"Maven (mvn) is needed once, to fetch {archives.contents}, and is not installed",
             remedy="Install it (Debian, Ubuntu: apt-get install maven), or use servers that run elsewhere: "
             "set EVENTMILL_KAFKA, EVENTMILL_REGISTRY and EVENTMILL_POSTGRES",
         )
-    report(f"fetching Kafka and the schema registry into {folder} (once, about 230 MB)")
+    report(f"fetching {archives.contents} into {folder}, once")
     for left_over in folder.parent.glob(f"{folder.name}.unfinished-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.unfinished-", dir=folder.parent))
     try:
-        (scratch / "pom.xml").write_bytes(pom)
-        _run_maven(program, scratch, _user_home(), folder.parent / "maven")
+        for name, pom in archives.poms.items():
+            (scratch / name).write_bytes(pom)
+        _run_maven(program, scratch / next(iter(archives.poms)), _user_home(), folder.parent / "maven")
         shutil.rmtree(scratch / ".maven", ignore_errors=True)
         sizes = {str(f.relative_to(scratch)): f.stat().st_size for f in sorted(scratch.rglob("*")) if f.is_file()}
         (scratch / _STAMP).write_text(json.dumps(sizes))
@@ -102,13 +128,13 @@ def _fill(folder: Path, pom: bytes, maven: str, report: Report) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run_maven(program: str, scratch: Path, home: Path | None, own_repository: Path) -> None:
-    argv = [program, "-q", "-B", "-f", str(scratch / "pom.xml"), "package", f"-Dout={scratch}"]
+def _run_maven(program: str, pom: Path, home: Path | None, own_repository: Path) -> None:
+    argv = [program, "-q", "-B", "-f", str(pom), "package", f"-Dout={pom.parent}"]
     if not _can_keep_repository(home):
         argv.append(f"-Dmaven.repo.local={own_repository}")
     # -U at the second try: Maven remembers a look-up that failed and would not ask again.
     for extra in ([], ["-U"]):
-        done = run(Command([*argv, *extra], os.environ, scratch))
+        done = run(Command([*argv, *extra], os.environ, pom.parent))
         if done.returncode == 0:
             return
     raise StackFailed(

@@ -29,19 +29,20 @@ class Java:
         self, main: str, *arguments: str, heap: tuple[str, str] = ("32m", "256m"), marker: str | None = None
     ) -> list[str]:
         """Return the command line of a main class from Kafka's archives. `heap` is the least and the most."""
-        logging = files("eventmill.dev").joinpath("log4j2.properties")
-        return [
-            *self._flags(heap, marker),
-            f"-Dlog4j2.configurationFile={logging}",
-            "-cp",
-            f"{self.archives}/kafka/*",
-            main,
-            *arguments,
-        ]
+        return [*self._flags(heap, marker), *self._logged("kafka"), main, *arguments]
+
+    def connect(self, *arguments: str, heap: tuple[str, str], marker: str) -> list[str]:
+        """Return the command line of a distributed worker of Kafka Connect."""
+        main = "org.apache.kafka.connect.cli.ConnectDistributed"
+        return [*self._flags(heap, marker), *self._logged("connect"), main, *arguments]
 
     def registry(self, *, heap: tuple[str, str], marker: str) -> list[str]:
         """Return the command line of the schema registry."""
         return [*self._flags(heap, marker), "-jar", f"{self.archives}/registry/quarkus-run.jar"]
+
+    def _logged(self, folder: str) -> list[str]:
+        logging = files("eventmill.dev").joinpath("log4j2.properties")
+        return [f"-Dlog4j2.configurationFile={logging}", "-cp", f"{self.archives}/{folder}/*"]
 
     def _flags(self, heap: tuple[str, str], marker: str | None) -> list[str]:
         mark = [] if marker is None else [f"-Deventmill.part={marker}"]

@@ -28,7 +28,7 @@ class Kafka:
     name: ClassVar[str] = "kafka"
     ports: ClassVar[tuple[str, ...]] = ("kafka", "controller")
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    needed_by: ClassVar[tuple[str, ...]] = ()
+    needed_by: ClassVar[tuple[str, ...]] = ("connect",)
 
     folder: Path
     java: Java

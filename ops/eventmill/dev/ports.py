@@ -7,7 +7,7 @@ from collections.abc import Collection
 LOOPBACK = "127.0.0.1"
 
 # Tried first, so that a pipeline file written for a usual Kafka works unchanged with the first local stack.
-USUAL = {"kafka": 9092, "controller": 9093, "registry": 8081, "management": 9000, "postgres": 5432}
+USUAL = {"kafka": 9092, "controller": 9093, "registry": 8081, "management": 9000, "postgres": 5432, "connect": 8083}
 
 # Below the range that systems hand out for outgoing connections (32768 on Linux), above the registered services.
 _LOWEST, _HIGHEST = 20000, 32000

@@ -30,7 +30,7 @@ class Postgres:
     ports: ClassVar[tuple[str, ...]] = ("postgres",)
     # "Fast" shutdown: SIGTERM would wait for every client to leave.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
-    needed_by: ClassVar[tuple[str, ...]] = ("registry",)
+    needed_by: ClassVar[tuple[str, ...]] = ("registry", "connect")
 
     data: Path
     binaries: Path

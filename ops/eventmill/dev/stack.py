@@ -1,20 +1,20 @@
-"""The local stack as one supervised set: Postgres, Kafka and the schema registry of one folder.
+"""The local stack as one supervised set: Postgres, Kafka, the schema registry and, if asked for, Connect of one folder.
 
 No process stays behind to watch: each command takes the folder's lock, looks which parts live, and starts or ends what
 is asked. A command may be killed at any moment: the next one adopts what still runs.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eventmill.dev import jars, process
 from eventmill.dev.addresses import Addresses
 from eventmill.dev.folder import StackFolder
 from eventmill.dev.part import Report
-from eventmill.dev.parts import KINDS, build, known
+from eventmill.dev.parts import BASE, KINDS, build, known
 from eventmill.dev.ports import LOOPBACK
 from eventmill.dev.registry import API
 from eventmill.dev.state import State
@@ -52,19 +52,28 @@ class Stack:
         self._folder = StackFolder(folder.absolute())
         self._usual_ports = usual_ports
 
-    def up(self, *, fresh: bool = False, report: Report = lambda _: None) -> Addresses:
+    def up(
+        self,
+        *,
+        fresh: bool = False,
+        connect: bool = False,
+        iceberg: bool = False,
+        report: Report = lambda _: None,
+    ) -> Addresses:
         """Start what does not run, wait until every part does real work, return the addresses.
 
-        `fresh` ends all parts and wipes their data first. If it fails or is interrupted, what this call started is
-        ended again, and what already ran is left alone.
+        `fresh` ends all parts and wipes their data first. `connect` starts a worker of Kafka Connect as well, `iceberg`
+        one that has the Iceberg sink too. A worker that died comes back without being asked for. If it fails or is
+        interrupted, what this call started is ended again, and what already ran is left alone.
         Raises SetupError if something that it needs is missing, StackFailed if a part does not start.
         """
         with self._supervisor(report) as supervisor:
+            asked = [*BASE, "connect"] if connect or iceberg else list(BASE)
             if fresh:
                 supervisor.end(list(KINDS))
                 state = self._folder.wipe(supervisor.state)
-                return self._start(self._supervise(state, report), list(KINDS))
-            return self._start(supervisor, list(KINDS))
+                return self._start(self._supervise(state, report), asked, iceberg=iceberg)
+            return self._start(supervisor, dict.fromkeys([*asked, *supervisor.state.processes]), iceberg=iceberg)
 
     def down(self, *, wipe: bool = False, report: Report = lambda _: None) -> None:
         """End every part; return when no process of the stack is left. Data stays unless `wipe`. May be repeated."""
@@ -77,7 +86,7 @@ class Stack:
 
     def start(self, part: str) -> Addresses:
         """Start one part if it does not run, and what it depends on, and wait until it works."""
-        needed = ["postgres", "registry"] if known(part) == "registry" else [part]
+        needed = {"registry": ["postgres", "registry"], "connect": list(KINDS)}.get(known(part), [part])
         with self._supervisor() as supervisor:
             return self._start(supervisor, needed)
 
@@ -100,8 +109,8 @@ class Stack:
         """Return how each part is now, asking those that run for real work. Changes nothing."""
         state = self._folder.load()
         if state is None:
-            return [PartStatus(name=name, state="stopped") for name in KINDS]
-        return [self._part_status(name, state) for name in KINDS]
+            return [PartStatus(name=name, state="stopped") for name in BASE]
+        return [self._part_status(name, state) for name in KINDS if name in BASE or name in state.processes]
 
     def addresses(self) -> Addresses:
         """Return the addresses of a stack that is up. Raises SetupError if a part does not work."""
@@ -121,9 +130,17 @@ class Stack:
         """Yield what the part writes from now on, line by line, also when it is started again. Never ends."""
         return self._folder.follow(known(part))
 
-    def _start(self, supervisor: Supervisor, names: Sequence[str]) -> Addresses:
-        jars.ensure(jars.cache_folder(), supervisor.report)
-        supervisor.start(names)
+    def _start(self, supervisor: Supervisor, asked: Collection[str], *, iceberg: bool = False) -> Addresses:
+        cache = jars.cache_folder()
+        jars.ensure(cache, supervisor.report)
+        if "connect" in asked:
+            jars.ensure(cache, supervisor.report, jars.CONNECT)
+        if iceberg and not jars.is_complete(jars.archive_folder(cache, jars.ICEBERG)):
+            jars.ensure(cache, supervisor.report, jars.ICEBERG)
+            supervisor.end(["connect"])   # one that runs does not have it: a worker looks for plugins at its start
+        # A part that was never asked for takes no port.
+        chosen = {name: kind for name, kind in KINDS.items() if name in BASE or name in asked}
+        replace(supervisor, kinds=chosen).start([name for name in chosen if name in asked])
         data = supervisor.state.postgres_data
         if data and not Path(data).is_relative_to(self._folder.path):
             supervisor.report(f"Postgres can't run as root, nor its account enter this folder: its data is in {data}")
@@ -162,4 +179,5 @@ def _addresses(state: State) -> Addresses:
         bootstrap=f"{LOOPBACK}:{state.ports['kafka']}",
         registry=f"http://{LOOPBACK}:{state.ports['registry']}{API}",
         postgres=f"postgresql://postgres:{state.password}@{LOOPBACK}:{state.ports['postgres']}/eventmill",
+        connect=f"http://{LOOPBACK}:{state.ports['connect']}" if "connect" in state.processes else None,
     )

@@ -47,6 +47,7 @@ class Supervisor:
         Raises StackFailed with the end of the log of a part that does not start.
         """
         begun: dict[str, float] = {}
+        working: set[str] = set()
         for name in self.kinds:
             if not self.state.ports.keys() >= set(self.kinds[name].ports):
                 self._choose_ports(name)
@@ -54,12 +55,14 @@ class Supervisor:
             for name in names:
                 if self._adopt(name):
                     continue
+                for other, began in begun.items():
+                    if name in self.kinds[other].needed_by and other not in working:
+                        self._await(other, began)
+                        working.add(other)
                 begun[name] = time.monotonic()
                 self._launch(name)
-                if self.kinds[name].needed_by:
-                    self._await(name, begun[name])
             for name, began in begun.items():
-                if not self.kinds[name].needed_by:
+                if name not in working:
                     self._await(name, began)
         except BaseException:
             self.end(list(begun))

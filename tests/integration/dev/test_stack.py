@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from eventmill.dev import process
 from eventmill.dev.addresses import Addresses
 from eventmill.dev.folder import StackFolder
-from eventmill.dev.parts import KINDS
+from eventmill.dev.parts import BASE, KINDS
 from eventmill.dev.ports import LOOPBACK, is_free
 from eventmill.dev.stack import Stack
 from eventmill.dev.state import State
@@ -54,7 +54,7 @@ def kept(folder: Path) -> State:
 
 def running(state: State) -> dict[str, list[int]]:
     """Return the ids of all processes of a stack, however they came to be."""
-    return {name: sorted(p.pid for p in process.marked(state.marker(name))) for name in KINDS}
+    return {name: sorted(p.pid for p in process.marked(state.marker(name))) for name in BASE}
 
 
 def command_line(*arguments: str) -> list[str]:

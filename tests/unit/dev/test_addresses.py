@@ -30,6 +30,14 @@ def test_some_of_them_are_an_error_that_names_the_others(present: set[str]) -> N
     assert {name for name in ALL if name in missing} == set(ALL) - present
 
 
+def test_a_worker_of_connect_may_be_named_beside_them() -> None:
+    """It is no part of every stack; alone it names none."""
+    found = addresses_from_environment({**ALL, "EVENTMILL_CONNECT": "http://c:8083"})
+    assert found is not None
+    assert found.connect == "http://c:8083"
+    assert addresses_from_environment({"EVENTMILL_CONNECT": "http://c:8083"}) is None
+
+
 def test_the_password_is_not_in_repr() -> None:
     """Addresses may be logged."""
-    assert "pw" not in repr(Addresses("k:9092", "http://r", "postgresql://u:pw@p/d"))
+    assert "pw" not in repr(Addresses("k:9092", "http://r", "postgresql://u:pw@p/d", "http://u:pw@c"))

@@ -255,3 +255,29 @@ def test_ending_leaves_no_process_and_no_port(supervisor: Supervisor, said: list
     assert all(is_free(port) for port in supervisor.state.ports.values())
     supervisor.end(["server", "client"])
     assert len(said) == 2
+
+
+def test_a_part_is_waited_for_only_by_those_that_need_it(supervisor: Supervisor) -> None:
+    """What does not need the server starts beside it; the client starts when the server works."""
+    happened: list[str] = []
+
+    class Noting(Server):
+        def prepare(self) -> None:
+            happened.append(f"start {self.marker.split('-')[1]}")
+
+        def settle(self) -> None:
+            happened.append(f"works {self.marker.split('-')[1]}")
+
+    def noting(name: str, folder: StackFolder, state: State) -> Part:
+        return Noting(state.marker(name), state.ports[name], folder.path)
+
+    class Beside(Client):
+        ports: ClassVar[tuple[str, ...]] = ("beside",)
+
+    kinds: dict[str, type[Part]] = {"server": Server, "beside": Beside, "client": Client}
+    try:
+        replace(supervisor, kinds=kinds, build=noting).start(list(kinds))
+    finally:
+        process.end(supervisor.state.marker("beside"), None, ask=signal.SIGKILL, patience=1)
+    assert happened[:4] == ["start server", "start beside", "works server", "start client"]
+    assert sorted(happened[4:]) == ["works beside", "works client"]
