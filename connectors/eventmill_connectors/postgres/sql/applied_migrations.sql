@@ -1,0 +1,1 @@
+SELECT number, name, checksum FROM eventmill_migration ORDER BY number
