@@ -10,7 +10,6 @@ import typer
 from eventmill.cli.connection import USUAL_FILE, KafkaOption, RegistryOption
 from eventmill.cli.lazy import command_app
 from eventmill.cli.output import FAILED, is_coloured, say, show, show_error
-from eventmill.cli.signals import interrupt_on_termination
 from eventmill.cli.try_view import document, lines, summary, system_texts, totals
 from eventmill.reading.show import json_text
 from eventmill.trying.session import Round, Session, Wanted
@@ -61,7 +60,6 @@ def try_stage(  # noqa: PLR0913, PLR0917 - the options of a command
         raise UsageError("which events are to be tried?", remedy="Give either `--from FILE` or `--last N`")
     if file is None and (given := [n for n, v in (("--events", events), ("--schema", schema), ("--key", key)) if v]):
         raise UsageError(f"{given[0]} is for events of a file", remedy="Leave it out, or give `--from FILE`")
-    interrupt_on_termination()
     wanted = Wanted(
         pipeline, stage, file, last or events or _SOME, schema, key, stand_in=stand_in, kafka=kafka, registry=registry
     )
