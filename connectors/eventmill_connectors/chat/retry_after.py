@@ -30,9 +30,8 @@ def retry_after(headers: httpx.Headers, now: datetime) -> float | None:
 
 
 def _number(text: str, per_second: float) -> float | None:
-    if not _NUMBER.fullmatch(text.strip()):
-        return None
-    return _believed(float(text) / per_second)
+    text = text.strip()
+    return _believed(float(text) / per_second) if _NUMBER.fullmatch(text) else None
 
 
 def _until(text: str, date: datetime) -> float | None:
