@@ -40,6 +40,7 @@ EventmillError
 │   ├── ProducerFenced     another producer has taken our transactional id, or the broker gave ours up
 │   └── OutcomeUnknown     it may or may not have committed: reopen, read, repeat what is missing
 ├── StackFailed            a server of the local stack does not start, or does not end
+├── ConnectFailed          Kafka Connect does not answer, or a connector does not run
 └── InvariantViolated      going on could lose or double an event: the process stops
 
 Retryability of model calls is decided here and nowhere else: `is_retryable`.
@@ -329,6 +330,12 @@ class StackFailed(EventmillError):
     """A server of the local stack does not start, or does not end."""
 
     kind = "stack_failed"
+
+
+class ConnectFailed(EventmillError):
+    """Kafka Connect does not answer, or a connector of it does not run."""
+
+    kind = "connect_failed"
 
 
 class InvariantViolated(EventmillError):
