@@ -27,6 +27,16 @@ class Parity:
     outputs: Mapping[str, Array]
     texts: tuple[str, ...] = ()
 
+    @property
+    def rows(self) -> int:
+        """How many records there are, if the first axis is theirs."""
+        return max((len(array) for array in self.inputs.values() if array.ndim), default=0)
+
+    def tokens(self) -> list[list[int]]:
+        """Return the token ids of each text, without padding."""
+        counts = self.inputs["attention_mask"].sum(axis=1)
+        return [row[:count].tolist() for row, count in zip(self.inputs["input_ids"], counts, strict=True)]
+
 
 def read_parity(file: Path) -> Parity:
     """Read an npz file: arrays `in.<input>`, `out.<output>`, and `texts`. Raises ModelUnusable."""

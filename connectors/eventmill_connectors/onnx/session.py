@@ -15,10 +15,14 @@ from typing import Any, Literal
 import numpy as np
 
 from eventmill_connectors.onnx.artifact import Artifact
+from eventmill_connectors.onnx.manifest import TensorSpec
 from eventmill_connectors.onnx.parity import Array
 from eventmill_schemas.errors import ModelFailed, ModelUnusable, OutOfMemory
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+# numpy's names for ONNX Runtime's types, where they differ. bfloat16 and others have none.
+_DTYPES = {"float": "float32", "double": "float64", "string": "object"}
 
 _FATAL = 4   # of ONNX Runtime's log: what it has to say we say ourselves, once and in words
 _NO_MEMORY = re.compile(r"out of memory|bad_alloc|[Ff]ailed to allocate|CUDA failure 2\b|cudaErrorMemoryAllocation")
@@ -43,7 +47,8 @@ class OnnxSession:
     """A loaded model. `run` may be called from any number of threads at once, and releases the GIL.
 
     `provider` is the execution provider that runs it, as ONNX Runtime reports it after loading: asked for CUDA, it
-    falls back to the CPU without an error. `operators` counts the nodes by provider, as they were assigned.
+    falls back to the CPU without an error. `operators` counts the nodes by provider, as they were assigned. `inputs`
+    and `outputs` are those of the loaded file.
     """
 
     def __init__(self, artifact: Artifact, device: Device, *, optimised: bool = True) -> None:
@@ -61,8 +66,9 @@ class OnnxSession:
                 remedy="Give the process a GPU and its libraries (pip install 'onnxruntime-gpu[cuda,cudnn]'), "
                 "or write `device: cpu`, or `require_gpu: false`",
             )
-        self.input_names = tuple(spec.name for spec in self._session.get_inputs())
-        self.output_names = tuple(spec.name for spec in self._session.get_outputs())
+        self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
+        self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
         self.operators = _operators(self._session)
         self._runtime = runtime
         self._run_options = runtime.RunOptions()
@@ -82,8 +88,8 @@ class OnnxSession:
             raise _failure(error) from error
 
     def _run_plain(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        values = self._session.run(self.output_names, dict(inputs), self._run_options)
-        return dict(zip(self.output_names, values, strict=True))
+        values = self._session.run(self._names, dict(inputs), self._run_options)
+        return dict(zip(self._names, values, strict=True))
 
     def _run_bound(self, inputs: Mapping[str, Array], device: str = "cuda") -> dict[str, Array]:
         # One copy to the device per input, and outputs that come back once, when all of them are there.
@@ -91,10 +97,10 @@ class OnnxSession:
         for name, array in inputs.items():
             value = self._runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
             binding.bind_ortvalue_input(name, value)
-        for name in self.output_names:
+        for name in self._names:
             binding.bind_output(name, device, 0)
         self._session.run_with_iobinding(binding, self._run_options)
-        return dict(zip(self.output_names, binding.copy_outputs_to_cpu(), strict=True))
+        return dict(zip(self._names, binding.copy_outputs_to_cpu(), strict=True))
 
 
 def _runtime() -> ModuleType:
@@ -159,6 +165,15 @@ def _missing(runtime: ModuleType) -> str:
     except OSError as error:
         return str(error)
     return "no NVIDIA GPU, or its driver is too old"
+
+
+def _spec(argument: Any) -> TensorSpec:
+    element = re.fullmatch(r"tensor\((\w+)\)", argument.type)
+    if element is None:
+        raise ModelUnusable(f"{argument.name} is a {argument.type}, and only tensors can be computed here")
+    dtype = _DTYPES.get(element[1], element[1])
+    shape = tuple(size if isinstance(size, int) else str(size or "") for size in argument.shape)
+    return TensorSpec(argument.name, dtype, shape)
 
 
 def _operators(session: Any) -> dict[str, dict[str, int]]:
