@@ -1,12 +1,24 @@
 """What is legal in a pipeline and probably not meant."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from eventmill.config.load import Loaded
 from eventmill.config.problems import suggestion
-from eventmill_schemas.pipeline import CompleteStep, ModelRef, Pipeline, PriceOverride, PythonStep, Stage
+from eventmill_agents.filling import Filling, filling
+from eventmill_schemas.pipeline import (
+    ClassifyStep,
+    CompleteStep,
+    EmbedStep,
+    InferStep,
+    ModelRef,
+    Pipeline,
+    PriceOverride,
+    PythonStep,
+    RetrieveStep,
+    Stage,
+)
 from eventmill_schemas.result_schema import answer_fields
 from eventmill_schemas.warehouse import warehouse_warnings
 
@@ -41,11 +53,28 @@ def _unused(loaded: Loaded) -> Iterator[Advice]:
     for route in pipeline.routes:
         if route not in asked and not _has_python(pipeline):   # a function may ask any route
             yield Advice(document.file, document.key_line(("routes", route)), f"no step asks the route `{route}`")
+    yield from _unused_local(loaded)
     models = [model for models in pipeline.routes.values() for model in models]
     for index, price in enumerate(pipeline.prices):
         if not any(_is_priced_by(model, price) for model in models):
             line = document.key_line(("prices", index))
             yield Advice(document.file, line, f"no route has the model `{price.model}`, which has a price here")
+
+
+def _unused_local(loaded: Loaded) -> Iterator[Advice]:
+    """Warn of stores and local models that no step uses."""
+    pipeline, document = loaded
+    if _has_python(pipeline):   # a function may use any
+        return
+    steps = [step for stage in pipeline.stages for step in stage.steps]
+    used_stores = {step.store for step in steps if isinstance(step, EmbedStep | RetrieveStep)}
+    used = {step.model for step in steps if isinstance(step, ClassifyStep | EmbedStep | InferStep)}
+    used |= {store.model for store in pipeline.stores.values()}
+    for section, names, wanted in (("stores", pipeline.stores, used_stores), ("models", pipeline.models, used)):
+        for name in names:
+            if name not in wanted:
+                line = document.key_line((section, name))
+                yield Advice(document.file, line, f"no step uses the {section[:-1]} `{name}`")
 
 
 def _is_priced_by(model: ModelRef, price: PriceOverride) -> bool:
@@ -66,10 +95,24 @@ def _about_stage(stage: Stage, loaded: Loaded) -> Iterator[Advice]:
         if hint is not None:
             line = document.line((*at, "input"))
             yield Advice(document.file, line, f"`{topic}` is no stage, so it is read as a topic. {hint}")
-    steps = [step for step in stage.steps if isinstance(step, CompleteStep)]
-    if len(steps) < len(stage.steps) or any(step.fields is None for step in steps):
+    fillings = [filling(step) for step in stage.steps]
+    if any(one.anything or (one.asks and one.fields is None) for one in fillings):
         return
-    named = {field for step in steps for field in step.fields or ()}
+    named = {field for one in fillings for field in (*(one.fields or ()), *one.targets)}
     for field in answer_fields(stage.result.avro):
         if field not in named:   # it has a default, or the pipeline would not have been loaded
             yield Advice(stage.result.file, None, f"no step fills `{field}`: it always has its default")
+    yield from _left_open(stage, fillings)
+
+
+def _left_open(stage: Stage, fillings: Sequence[Filling]) -> Iterator[Advice]:
+    """Warn of labels that may be missing, and of fields that then nobody fills."""
+    defaults = {field["name"] for field in stage.result.avro["fields"] if "default" in field}
+    answers = answer_fields(stage.result.avro)
+    for index, step in enumerate(stage.steps):
+        if not isinstance(step, ClassifyStep) or step.threshold is None or step.into not in answers:
+            continue
+        later = {field for one in fillings[index + 1 :] for field in (*(one.fields or ()), *one.targets)}
+        if step.into not in later | defaults:
+            message = f"`{step.into}` stays open where `{step.name}` is not sure, and no later step fills it"
+            yield Advice(stage.result.file, None, f"{message}: such events become dead letters")

@@ -21,9 +21,14 @@ def check_condition(text: str, label: str) -> None:
     Expression(text, label=label, names=_BEFORE)
 
 
-def check_computed(text: str, label: str, fields: Collection[str]) -> None:
-    """Compile a `from`, which sees the event and the `fields` of the result. Raises UsageError, speaking of `label`."""
-    Expression(text, label=label, names={**_BEFORE, RESULT: fields})
+def names_within(fields: Collection[str] | None) -> Known:
+    """Return what expressions and templates within a stage see; `fields` of the result, None: not known."""
+    return {**_BEFORE, RESULT: fields}
+
+
+def check_expression(text: str, label: str, fields: Collection[str] | None) -> None:
+    """Compile an expression that sees the event and the `fields` of the result. Raises UsageError about `label`."""
+    Expression(text, label=label, names=names_within(fields))
 
 
 def check_templates(loaded: LoadedPrompt, step: str, fields: Collection[str] | None, problems: Problems) -> None:
@@ -32,7 +37,7 @@ def check_templates(loaded: LoadedPrompt, step: str, fields: Collection[str] | N
     system, user = replace(prompt, user=""), replace(prompt, system="")
     for part, first_line in ((system, loaded.system_line), (user, loaded.user_line)):
         try:
-            PromptRenderer(part, step, names={**_BEFORE, RESULT: fields})
+            PromptRenderer(part, step, names=names_within(fields))
         except PipelineFileError as error:
             message, line, cause = error.message, first_line, error.__cause__
             if isinstance(cause, TemplateSyntaxError):

@@ -12,12 +12,12 @@ from eventmill.config.files import read_text
 from eventmill.config.model import PipelineFile
 from eventmill.config.problems import Problems
 from eventmill.config.reading import Reading
-from eventmill.config.resolve import resolve
+from eventmill.config.resolve import Declared, resolve
 from eventmill.config.yaml_nodes import Document, KeyPath
 from eventmill_schemas.errors import PipelineFileError
 from eventmill_schemas.pipeline import Pipeline
 
-_SECTIONS = frozenset({"stages", "routes", "prices"})   # whose entries stand for themselves
+_SECTIONS = frozenset({"stages", "routes", "prices", "models", "stores"})   # whose entries stand for themselves
 _EXTENSION = "x-"   # top-level keys of the user's own, for what anchors share; as in Docker Compose files
 
 
@@ -50,7 +50,8 @@ def load_with_lines(path: str | Path, environ: Mapping[str, str]) -> Loaded:
     model = _shape(document, problems)
     if model is None:
         raise problems.all()
-    pipeline = resolve(model, _names(document, "stages"), _names(document, "routes"), reading)
+    names = Declared(*(_names(document, section) for section in ("stages", "routes", "models", "stores")))
+    pipeline = resolve(model, names, reading)
     if problems:
         raise problems.all()
     return Loaded(pipeline, document)

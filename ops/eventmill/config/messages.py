@@ -16,6 +16,8 @@ _PATTERNS: Mapping[str, str] = {
     "^[a-z0-9][a-z0-9._-]*$": "must begin with a lower-case letter or digit and hold only those, `.`, `_` and `-`",
     "^[a-z0-9][a-z0-9_-]*$": "must begin with a lower-case letter or digit and hold only those, `_` and `-`",
     "^[A-Za-z0-9][A-Za-z0-9._-]*$": "must begin with a letter or digit and hold only those, `.`, `_` and `-`",
+    "^[A-Za-z_][A-Za-z0-9_]*$": "must be the name of a field: letters, digits and `_`, not beginning with a digit",
+    "^[a-z_][a-z0-9_]{0,47}$": "must be a table: at most 48 lower-case letters, digits and `_`, no digit first",
     "^[A-Za-z0-9._-]{1,249}$": "must be a Kafka topic: at most 249 letters, digits, `.`, `_` and `-`",
 }
 _TARGET = "must be `module:function`"
@@ -86,7 +88,7 @@ def _words(
     value = document.at(path)
     if value is None and not path:
         return f"{subject} is empty", None, document.line(path)
-    secret = path[:1] == ("kafka",) or path[-1:] == ("base_url",)   # addresses may hold a password
+    secret = path[:1] in {("kafka",), ("postgres",)} or path[-1:] == ("base_url",)   # addresses may hold a password
     given = "" if secret or kind in {"too_short", "string_too_short"} else _given(value)
     remedy = "Put it in quotes" if kind == "string_type" and isinstance(value, bool | int | Decimal) else None
     return f"{name} {_expected(details)}{given}", remedy, document.line(path)
@@ -137,7 +139,9 @@ def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
     section: Any = model
     for step in path:
         section = _inner(section, step)
-    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+    if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        return []
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _inner(section: Any, step: str | int) -> Any:

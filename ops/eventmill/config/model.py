@@ -4,20 +4,12 @@ These models only say what one value may be. What values mean together, and what
 The descriptions become the JSON Schema that editors show (json_schema.py).
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from eventmill.config import scalars
-
-_ONE_KEY: Any = {"minProperties": 1, "maxProperties": 1}
-
-
-class Section(BaseModel):
-    """A map of the file: exactly these keys, no conversions but those of scalars.py."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+from eventmill.config.step_entries import Section, StepEntry
 
 
 class KafkaSection(Section):
@@ -86,51 +78,33 @@ class TopicsSection(Section):
     dlq: scalars.Topic | None = Field(default=None, description="Default: `{pipeline}.{stage}.dlq`.")
 
 
-class CompleteEntry(Section):
-    """One structured answer of a chat model."""
+class LocalModelEntry(Section):
+    """A model that runs in the worker."""
 
-    route: scalars.Text = Field(description="The route whose models are asked.")
-    prompt: scalars.Text = Field(description="The prompt file, from the pipeline's folder.")
-    fields: list[scalars.Text] | None = Field(
+    onnx: scalars.Text = Field(
+        description="The folder of the model, from the pipeline's: with its versions, or one of them."
+    )
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where it computes: `cpu`, or an NVIDIA GPU.")
+    threads: scalars.Threads = Field(default=2, description="Batches that are computed at the same time on the CPU.")
+    require_gpu: scalars.Flag | None = Field(
         default=None,
-        min_length=1,
-        description="The fields of the result that the model fills. Default: all that no other step's `fields` names.",
+        description="With `device: cuda`: `false` lets the worker compute on the CPU where there is no GPU. Default: "
+        "`true`, the worker does not start.",
     )
-    name: scalars.StepName | None = Field(
-        default=None, description="The step's name in costs, dead letters and metrics. Default: `complete`."
-    )
-
-
-class PythonEntry(Section):
-    """One call of a function of yours."""
-
-    function: scalars.Target = Field(description="`module:function`, imported from the pipeline's folder.")
-    name: scalars.StepName | None = Field(
-        default=None, description="The step's name in costs, dead letters and metrics. Default: the function's name."
+    price_per_hour: scalars.HourPrice | None = Field(
+        default=None,
+        description="USD per hour of one busy thread (`cpu`) or of the device (`cuda`), for the cost events.",
     )
 
 
-def _function_alone(value: Any) -> Any:
-    return {"function": value} if isinstance(value, str) else value
+class StoreEntry(Section):
+    """Vectors of one model with their texts, in Postgres."""
 
-
-class StepEntry(Section):
-    """One step: a map with the kind of step as its only key."""
-
-    model_config = ConfigDict(json_schema_extra=_ONE_KEY)
-
-    complete: CompleteEntry | None = Field(default=None, description="Ask a chat model for fields of the result.")
-    python: Annotated[
-        PythonEntry | None, BeforeValidator(_function_alone, json_schema_input_type=scalars.Target | PythonEntry)
-    ] = Field(
-        default=None, description="Call a function of yours: `module:function`, or a map with `function` and `name`."
+    model: scalars.Text = Field(description="The model, one of `models`, whose vectors are stored.")
+    index: Literal["hnsw", "ivfflat", "none"] = Field(
+        default="hnsw", description="How neighbours are found; `none` looks at every vector, exactly."
     )
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "StepEntry":
-        if (self.complete is None) == (self.python is None):
-            raise PydanticCustomError("step", "a step has exactly one kind: `complete` or `python`")
-        return self
+    table: scalars.Table = Field(default="eventmill_vectors", description="The table; stores may share one.")
 
 
 class StageSection(Section):
@@ -180,19 +154,19 @@ class StageSection(Section):
     )
 
 
-def _nothing(value: Any) -> Any:
-    if value is not None and value != "":
-        raise PydanticCustomError("postgres", "this version of eventmill has no use for Postgres: leave it empty")
-    return None
-
-
 class PipelineFile(Section):
     """A pipeline of eventmill: stages that turn topics of events into topics of results."""
 
     pipeline: scalars.Name = Field(description="The pipeline's name; the names of its topics and groups begin with it.")
     kafka: KafkaSection = Field(default=KafkaSection(), description="Where Kafka and the schema registry are.")
-    postgres: Annotated[None, BeforeValidator(_nothing, json_schema_input_type=Literal[""] | None)] = Field(
-        default=None, description="Must be empty: this version of eventmill has no use for Postgres."
+    postgres: scalars.OptionalPostgresUrl = Field(
+        default=None, description="Address of a Postgres with pgvector, `postgresql://...`. `stores` need it."
+    )
+    models: dict[scalars.StepName, LocalModelEntry] = Field(
+        default={}, description="The models that run in the worker, by name."
+    )
+    stores: dict[scalars.StageName, StoreEntry] = Field(
+        default={}, description="The places for vectors and their texts, by name."
     )
     routes: dict[scalars.StepName, Annotated[list[ModelEntry], Field(min_length=1)]] = Field(
         default={}, description="For each purpose, the models that are asked, tried in this order."

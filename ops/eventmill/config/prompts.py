@@ -27,8 +27,8 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from eventmill.config import messages, scalars, yaml_nodes
 from eventmill.config.files import read_text
-from eventmill.config.model import Section
 from eventmill.config.problems import Problems
+from eventmill.config.step_entries import Section
 from eventmill_schemas.errors import PipelineFileError
 from eventmill_schemas.pipeline import Prompt
 

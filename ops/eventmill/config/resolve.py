@@ -1,15 +1,18 @@
 """From the shape of the file to the values of eventmill_schemas.pipeline: what its values mean together."""
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from eventmill.config.expressions import check_condition
+from eventmill.config.local_models import load_models, load_stores
 from eventmill.config.model import ModelEntry, PipelineFile, PriceEntry, StageSection
 from eventmill.config.problems import listed, suggestion
 from eventmill.config.reading import Reading
 from eventmill.config.results import load_result
-from eventmill.config.steps import load_steps
+from eventmill.config.steps import StepsOf, load_steps
 from eventmill.config.wiring import Wires, wire
 from eventmill.config.yaml_nodes import KeyPath
+from eventmill_agents.filling import left_over
 from eventmill_schemas.errors import PipelineFileError, UsageError
 from eventmill_schemas.json_schema import json_schema
 from eventmill_schemas.pipeline import (
@@ -25,14 +28,35 @@ from eventmill_schemas.pipeline import (
 from eventmill_schemas.result_schema import answer_fields
 
 
-def resolve(model: PipelineFile, stages: Collection[str], routes: Collection[str], reading: Reading) -> Pipeline:
-    """Return the pipeline that `model` stands for; notes in `reading` whatever is wrong with it.
+class Declared(NamedTuple):
+    """The names in the file, also of what the model of it lacks because it is wrong."""
 
-    `stages` and `routes` are the names in the file, also of those that `model` lacks because they are wrong.
-    """
-    wires = wire(model, stages, reading)
+    stages: Collection[str]
+    routes: Collection[str]
+    models: Collection[str]
+    stores: Collection[str]
+
+
+def resolve(model: PipelineFile, declared: Declared, reading: Reading) -> Pipeline:
+    """Return the pipeline that `model` stands for; notes in `reading` whatever is wrong with it."""
+    wires = wire(model, declared.stages, reading)
     _check_prices(model, reading)
-    made = [_stage(name, section, wires[name], routes, reading) for name, section in model.stages.items()]
+    models = load_models(model, reading)
+    stores = load_stores(model, declared.models, reading)
+    store_models = {name: stores[name].model if name in stores else None for name in declared.stores}
+    made = []
+    for name, section in model.stages.items():
+        result = _result(section, name, reading)
+        steps = StepsOf(
+            section.steps,
+            ("stages", name, "steps"),
+            declared.routes,
+            declared.models,
+            store_models,
+            wires[name].tenant_field is not None,
+            result,
+        )
+        made.append(_stage(name, section, wires[name], steps, reading))
     return Pipeline(
         name=model.pipeline,
         folder=str(reading.folder),
@@ -41,6 +65,9 @@ def resolve(model: PipelineFile, stages: Collection[str], routes: Collection[str
         routes={name: tuple(_model(entry) for entry in entries) for name, entries in model.routes.items()},
         prices=tuple(_price(entry) for entry in model.prices),
         allow_unpriced=model.allow_unpriced,
+        models=models,
+        stores=stores,
+        postgres=model.postgres,
     )
 
 
@@ -60,9 +87,7 @@ def _check_prices(model: PipelineFile, reading: Reading) -> None:
         seen.add((entry.provider, entry.model))
 
 
-def _stage(
-    name: str, section: StageSection, wires: Wires, routes: Collection[str], reading: Reading
-) -> Stage | None:
+def _stage(name: str, section: StageSection, wires: Wires, given: StepsOf, reading: Reading) -> Stage | None:
     at = ("stages", name)
     if section.window is not None and section.window < section.in_flight:
         reading.wrong(
@@ -74,9 +99,8 @@ def _stage(
             check_condition(section.when, "`when`")
         except UsageError as error:
             reading.wrong((*at, "when"), error.message, error.remedy)
-    result = _result(section.result, (*at, "result"), reading)
-    answers = None if result is None else answer_fields(result.avro)
-    steps = load_steps(section.steps, (*at, "steps"), routes, answers, reading)
+    result = given.result
+    steps = load_steps(given, reading)
     if result is None:
         return None
     _check_fields(section, at, result, reading)
@@ -101,12 +125,13 @@ def _stage(
     )
 
 
-def _result(name: str, at: KeyPath, reading: Reading) -> ResultSchema | None:
-    found = reading.find(name, at)
+def _result(section: StageSection, stage: str, reading: Reading) -> ResultSchema | None:
+    found = reading.find(section.result, ("stages", stage, "result"))
     if found is None:
         return None
+    targets = {name for step in section.steps for name in step.entry.filling.targets}
     try:
-        return load_result(found.path, found.file, reading.problems)
+        return load_result(found.path, found.file, sorted(targets), reading.problems)
     except PipelineFileError as error:
         reading.problems.include(error)
         return None
@@ -120,8 +145,8 @@ def _check_fields(section: StageSection, at: KeyPath, result: ResultSchema, read
         for index, step in enumerate(section.steps)
         if step.complete is not None
     ]
-    named = {field for _, fields in asking for field in fields or ()}
-    rest = tuple(field for field in answers if field not in named)
+    fillings = [step.entry.filling for step in section.steps]
+    rest = left_over(fillings, answers)
     without_fields = [here for here, fields in asking if fields is None]
     for here in without_fields[1:]:
         reading.wrong_key(
@@ -137,7 +162,8 @@ def _check_fields(section: StageSection, at: KeyPath, result: ResultSchema, read
     if without_fields or any(step.python for step in section.steps):
         return
     defaults = {field["name"] for field in result.avro["fields"] if "default" in field}
-    if missing := [field for field in rest if field not in defaults]:
+    perhaps = {field for one in fillings for field in one.perhaps}
+    if missing := [field for field in rest if field not in defaults | perhaps]:
         reading.wrong_key(
             at,
             f"{result.file}: no step fills {', '.join(f'`{field}`' for field in missing)}",

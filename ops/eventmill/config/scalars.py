@@ -92,6 +92,33 @@ def _price(value: Any) -> Any:
     return price
 
 
+def _hour_price(value: Any) -> Any:
+    try:
+        return _price(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace("USD per million tokens", "USD per hour").replace("0.25", "0.04")) from None
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Interpolated):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return float(str(value)) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
+
+
+def _postgres_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in {"postgres", "postgresql"} and (parts.port is None or parts.port > 0)
+    except ValueError:
+        right = False
+    if not right or re.search(r"\s", value):
+        raise ValueError("must be a postgresql:// address")
+    return value
+
+
 def _setting_name(name: str) -> str:
     if name in _OWN_SETTINGS:
         raise ValueError("can't be set here: what eventmill promises depends on it")
@@ -186,3 +213,24 @@ Setting = Annotated[str, BeforeValidator(_setting, json_schema_input_type=str | 
 HttpUrls = Annotated[str, AfterValidator(_http_urls)]
 OptionalBareUrl = Annotated[Annotated[str, AfterValidator(_bare_url)] | None, BeforeValidator(_empty_as_none)]
 Addresses = Annotated[str, AfterValidator(_addresses)]
+OptionalPostgresUrl = Annotated[Annotated[str, AfterValidator(_postgres_url)] | None, BeforeValidator(_empty_as_none)]
+FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Table = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,47}$")]
+HourPrice = Annotated[
+    Decimal,
+    BeforeValidator(
+        _hour_price,
+        json_schema_input_type=Annotated[float, Field(ge=0, le=_MAX_PRICE)]
+        | Annotated[str, Field(pattern=r"^[0-9.]+$")],
+    ),
+]
+
+_SHARE, _SIMILARITY = Field(ge=0, le=1), Field(ge=-1, le=1)
+Share = Annotated[float, _SHARE, BeforeValidator(_number, json_schema_input_type=Annotated[float, _SHARE])]
+Similarity = Annotated[
+    float, _SIMILARITY, BeforeValidator(_number, json_schema_input_type=Annotated[float, _SIMILARITY])
+]
+_WHOLE, _LIMIT, _THREADS = Field(ge=0, le=1_000_000), Field(ge=1, le=1_000), Field(ge=1, le=64)
+Whole = Annotated[int, _WHOLE, BeforeValidator(_typed, json_schema_input_type=Annotated[int, _WHOLE])]
+Limit = Annotated[int, _LIMIT, BeforeValidator(_typed, json_schema_input_type=Annotated[int, _LIMIT])]
+Threads = Annotated[int, _THREADS, BeforeValidator(_typed, json_schema_input_type=Annotated[int, _THREADS])]

@@ -26,7 +26,7 @@ CASES = [
          "`allow_unprized` is not a key that this version of eventmill knows. Did you mean `allow_unpriced`?"),
     Case("pipeline: support-mail", "pipeline: support-mail\nbudgets: {}",
          "`budgets` is not a key that this version of eventmill knows. Known here: `pipeline`, `kafka`, `postgres`, "
-         "`routes`, `prices`, `allow_unpriced`, `stages`", "budgets"),
+         "`models`, `stores`, `routes`, `prices`, `allow_unpriced`, `stages`", "budgets"),
     Case("  registry:", "  regitsry:",
          "`regitsry` is not a key that this version of eventmill knows in `kafka`. Did you mean `registry`?"),
     Case("model: gpt-5-mini, timeout", "model: gpt-5-mini, time_out",
@@ -48,9 +48,9 @@ CASES = [
     Case('- python: "mail:count_words"', '- pyhton: "mail:count_words"',
          "`pyhton` is not a kind of step that this version of eventmill knows in `steps` item 2. "
          "Did you mean `python`?"),
-    Case('- python: "mail:count_words"', "- classify: {model: x}",
-         "`classify` is not a kind of step that this version of eventmill knows in `steps` item 2. "
-         "Known here: `complete`, `python`"),
+    Case('- python: "mail:count_words"', "- guess: {model: x}",
+         "`guess` is not a kind of step that this version of eventmill knows in `steps` item 2. "
+         "Known here: `classify`, `complete`, `embed`, `infer`, `python`, `retrieve`"),
     # unknown names
     Case("complete: {route: writer,", "complete: {route: writr,", "there is no route `writr`. Did you mean `writer`?"),
     Case("complete: {route: writer,", "complete: {route: x,", "there is no route `x`. There are: `writer`"),
@@ -70,7 +70,7 @@ CASES = [
     Case("      - python: {function: \"mail:page\", name: pager}", "      - python: {name: pager}",
          "the key `function` is missing in `python`"),
     Case("      - python: {function: \"mail:page\", name: pager}", "      - {}",
-         "a step has exactly one kind: `complete` or `python`"),
+         "a step has exactly one kind: `classify`, `complete`, `embed`, `infer`, `python` or `retrieve`"),
     Case('${KAFKA:-127.0.0.1:9092}', "${KAFKA}",
          "the environment variable `KAFKA` is not set, and there is no default as in ${VAR:-default}"),
     # types
@@ -107,8 +107,8 @@ CASES = [
     Case("window: 1000", "window: 99",
          "`window` (99) is smaller than `in_flight` (100). "
          "A window holds the events in flight and those that wait: leave it out for 8 times `in_flight`"),
-    Case("pipeline: support-mail", 'pipeline: support-mail\npostgres: "postgres://x"',
-         "this version of eventmill has no use for Postgres: leave it empty", "postgres"),
+    Case("pipeline: support-mail", 'pipeline: support-mail\npostgres: "mysql://user:hush@x"',
+         "`postgres` must be a postgresql:// address", "postgres"),
     Case("security.protocol: SASL_SSL", "acks: all",
          "`acks` can't be set here: what eventmill promises depends on it"),
     Case("security.protocol: SASL_SSL", "security.protocol: [SSL]", "`security.protocol` must be text"),

@@ -21,6 +21,9 @@ REFERENCE = ROOT / "docs" / "reference"
 PAGE = (REFERENCE / "pipeline.md").read_text(encoding="utf-8")
 
 
+KINDS = ("complete", "python", "classify", "embed", "infer", "retrieve")
+
+
 class Row(NamedTuple):
     """One row of a table of the page."""
 
@@ -53,7 +56,15 @@ def keys(schema: dict[str, Any], root: dict[str, Any], path: str = "") -> Iterat
         below = f"{path}.{name}" if path else name
         yield below, inner
         yield from keys(inner, root, below)
-    names = {"stages": "<stage>", "routes": "<route>", "kafka.client": "<setting>"}
+    names = {
+        "stages": "<stage>",
+        "routes": "<route>",
+        "models": "<model>",
+        "stores": "<store>",
+        "kafka.client": "<setting>",
+        "stages.<stage>.steps[].infer.inputs": "<input>",
+        "stages.<stage>.steps[].infer.outputs": "<output>",
+    }
     values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
     for inner in values if path in names else ():
         if isinstance(inner, dict):
@@ -102,8 +113,10 @@ def test_the_page_tells_the_defaults() -> None:
             ("routes.<route>[].", SCHEMA["$defs"]["ModelEntry"]),
             ("prices[].", SCHEMA["$defs"]["PriceEntry"]),
             ("stages.<stage>.", SCHEMA["$defs"]["StageSection"]),
-            ("stages.<stage>.steps[].complete.", SCHEMA["$defs"]["CompleteEntry"]),
-            ("stages.<stage>.steps[].python.", SCHEMA["$defs"]["PythonEntry"]),
+            ("models.<model>.", SCHEMA["$defs"]["LocalModelEntry"]),
+            ("stores.<store>.", SCHEMA["$defs"]["StoreEntry"]),
+            ("stages.<stage>.steps[].complete.cite.", SCHEMA["$defs"]["CiteSection"]),
+            *((f"stages.<stage>.steps[].{kind}.", SCHEMA["$defs"][f"{kind.title()}Entry"]) for kind in KINDS),
         )
         for name in definition["required"]
     }
@@ -119,17 +132,34 @@ BASE: dict[str, Any] = {
     "kafka": {"client": {}},
     "routes": {"writer": [{"provider": "openai", "model": "m"}]},
     "prices": [{"provider": "openai", "model": "m", "input": 1, "output": 1}],
+    "models": {"minilm": {"onnx": "models/minilm"}},
+    "stores": {"mails": {"model": "minilm"}},
     "stages": {
         "triage": {
             "input": "mails",
             "result": "r.avsc",
             "event": {},
             "topics": {},
-            "steps": [{"complete": {"route": "writer", "prompt": "p.md"}}, {"python": {"function": "m:f"}}],
+            "steps": [
+                {"complete": {"route": "writer", "prompt": "p.md", "cite": {"field": "a", "from": "b"}}},
+                {"python": {"function": "m:f"}},
+                {"classify": {"model": "minilm", "text": "t", "into": "a"}},
+                {"embed": {"text": "t"}},
+                {"infer": {"model": "minilm", "inputs": {"x": "1"}, "outputs": {"y": "a"}}},
+                {"retrieve": {"store": "mails", "text": "t", "into": "a"}},
+            ],
         }
     },
 }
-NAMES = {"<stage>": "triage", "<route>": "writer", "<setting>": "sasl.password"}
+NAMES = {
+    "<stage>": "triage",
+    "<route>": "writer",
+    "<setting>": "sasl.password",
+    "<model>": "minilm",
+    "<store>": "mails",
+    "<input>": "amount",
+    "<output>": "probability",
+}
 
 
 @pytest.mark.parametrize("row", PIPELINE_ROWS.values(), ids=list(PIPELINE_ROWS))
@@ -139,12 +169,12 @@ def test_every_example_of_the_page_is_right(row: Row) -> None:
     section: Any = file
     *way, last = re.findall(r"<[a-z]+>|[a-z_]+|\[\]", row.key)
     for step in way:
-        index = 1 if "python" in row.key else 0
+        index = next((at for at, kind in enumerate(KINDS) if f"[].{kind}" in row.key), 0)
         section = section[index if step == "[]" else NAMES.get(step, step)]
     example = yaml.safe_load(row.example)
     assert list(example) == [NAMES.get(last, last)]
     section.update(example)
-    if way and way[-1] == "[]" and last in {"complete", "python"}:
+    if way and way[-1] == "[]" and last in KINDS:
         section.clear()
         section.update(example)
     PipelineFile.model_validate(file)
