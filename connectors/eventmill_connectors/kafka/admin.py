@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from eventmill_schemas.errors import KafkaUnreachable, SetupError, UsageError
+from eventmill_schemas.errors import KafkaUnreachable, SetupError
 from eventmill_schemas.topics import TopicSpec
 
 TIMEOUT = 15.0
@@ -54,12 +54,7 @@ class Topics:
         self._timeout = timeout
 
     def _client(self) -> AdminClient:
-        try:
-            return AdminClient(self._config)
-        except KafkaException as error:  # a setting that librdkafka does not know, or a value that it refuses
-            raise UsageError(
-                f"kafka.client: {error.args[0].str()}", remedy="Its keys and values are librdkafka's"
-            ) from error
+        return AdminClient(self._config)
 
     def describe(self, names: Collection[str]) -> dict[str, TopicState]:
         """Return the topics that exist among `names`. Raises KafkaUnreachable."""

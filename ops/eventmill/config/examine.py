@@ -11,6 +11,7 @@ from eventmill.config.problems import Problems
 from eventmill_agents.enrich import Enricher
 from eventmill_agents.steps.python import StepFunction, load_functions
 from eventmill_connectors.chat.clients import ChatClients
+from eventmill_connectors.kafka.settings import check_client
 from eventmill_connectors.pricing import PriceList
 from eventmill_schemas.errors import PipelineFileError, UsageError
 from eventmill_schemas.pipeline import ModelRef, PythonStep, Stage
@@ -31,12 +32,25 @@ def examine(loaded: Loaded, environ: Mapping[str, str]) -> Examination:
     """
     problems = Problems()
     warnings = advise(loaded)
+    _check_client(loaded, problems, warnings)
     unpriced = _check_models(loaded, environ, problems, warnings)
     for stage in loaded.pipeline.stages:
         _check_stage(stage, loaded, environ, problems)
     if problems:
         raise problems.all()
     return Examination(tuple(warnings), frozenset(unpriced))
+
+
+def _check_client(loaded: Loaded, problems: Problems, warnings: list[Advice]) -> None:
+    pipeline, document = loaded
+    try:
+        check_client(pipeline.kafka)
+    except UsageError as error:
+        line = document.key_line(("kafka", "client"))
+        if ".location" in error.message:   # a file: there may be one where the workers run
+            warnings.append(Advice(document.file, line, f"no worker can start here: {error.message}"))
+            return
+        problems.add(error.message, file=document.file, line=line, remedy=error.remedy)
 
 
 def _check_models(

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from eventmill_connectors.kafka.admin import unreachable
 from eventmill_connectors.kafka.offsets import Partition
@@ -41,7 +41,7 @@ T = TypeVar("T", bound=_HasRecord)
 class TopicReader:
     """Reads `topics`, isolation read_committed. `on_trouble` is told when no broker answers while it follows.
 
-    Raises SetupError for a topic that there is not, or wrong client settings; KafkaUnreachable.
+    Raises SetupError for a topic that there is not; UsageError for wrong client settings; KafkaUnreachable.
     """
 
     def __init__(self, kafka: Kafka, topics: Sequence[str], on_trouble: Callable[[str], None] = lambda _: None) -> None:
@@ -62,10 +62,7 @@ class TopicReader:
             "fetch.wait.max.ms": 100,   # so long the broker waits before it says that there is no more
             "error_cb": self._errors.append,
         }
-        try:
-            self._consumer = Consumer(settings)
-        except KafkaException as error:
-            raise SetupError(f"the Kafka client's settings are wrong: {error.args[0].str()}") from None
+        self._consumer = Consumer(settings)
 
     def spans(self) -> dict[Partition, Span]:
         """Return what the partitions hold now."""

@@ -16,7 +16,7 @@ kafka:
   bootstrap: "${KAFKA:-127.0.0.1:9092}"
   registry: http://127.0.0.1:8081
   client:
-    security.protocol: SASL_SSL
+    security.protocol: SSL
     sasl.password: "${KAFKA_PASSWORD:-hush}"
 routes:
   writer:

@@ -188,6 +188,31 @@ def test_an_unknown_price_is_a_mistake(checked: Any) -> None:
     assert "writer  openai    our-own-model  unknown" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("foo.bar: 1", 'No such configuration property: "foo.bar"'),
+        ("socket.timeout.ms: soon", 'Invalid value for configuration property "socket.timeout.ms"'),
+    ],
+)
+def test_a_setting_that_the_kafka_client_refuses_is_a_mistake(checked: Any, setting: str, problem: str) -> None:
+    """The library judges its own settings before any worker is started; file and line are named."""
+    checked.spoil("    security.protocol: SSL", f"    security.protocol: SSL\n    {setting}")
+    line = 5
+    done = check(OPENAI_API_KEY="sk-1")
+    assert done.exit_code == 2
+    assert f"error: pipeline.yaml:{line}: kafka.client: {problem}" in done.stderr
+    assert "Its keys and values are librdkafka's" in done.stderr
+
+
+def test_a_tls_file_that_is_not_here_is_a_warning(checked: Any) -> None:
+    """It may be where the workers run; here none could start."""
+    checked.spoil("    security.protocol: SSL", "    security.protocol: SSL\n    ssl.ca.location: /nowhere.pem")
+    done = check(OPENAI_API_KEY="sk-1")
+    assert done.exit_code == 0
+    assert "warning: pipeline.yaml:5: no worker can start here: kafka.client: ssl.ca.location failed" in done.stderr
+
+
 def test_a_missing_key_is_a_warning(checked: Any) -> None:
     """The pipeline is right; only here no worker could start. A server of one's own needs no key."""
     done = check()

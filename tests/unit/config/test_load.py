@@ -20,7 +20,7 @@ def test_every_key_reaches_its_value(project: Any) -> None:
     assert pipeline.kafka == Kafka(
         "127.0.0.1:9092",
         "http://127.0.0.1:8081",
-        {"security.protocol": "SASL_SSL", "sasl.password": "open sesame"},
+        {"security.protocol": "SSL", "sasl.password": "open sesame"},
     )
     assert pipeline.routes == {
         "writer": (

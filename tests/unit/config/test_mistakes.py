@@ -109,9 +109,9 @@ CASES = [
          "A window holds the events in flight and those that wait: leave it out for 8 times `in_flight`"),
     Case("pipeline: support-mail", 'pipeline: support-mail\npostgres: "mysql://user:hush@x"',
          "`postgres` must be a postgresql:// address", "postgres"),
-    Case("security.protocol: SASL_SSL", "acks: all",
+    Case("security.protocol: SSL", "acks: all",
          "`acks` can't be set here: what eventmill promises depends on it"),
-    Case("security.protocol: SASL_SSL", "security.protocol: [SSL]", "`security.protocol` must be text"),
+    Case("security.protocol: SSL", "security.protocol: [SSL]", "`security.protocol` must be text"),
     Case("input: triage", "input: [triage, others]",
          "the input mixes a stage's results with a topic from outside: say which field holds the event's id. "
          "Add `event: {id: ...}` (`id: null`: topic, partition and offset are the id)"),
