@@ -16,6 +16,7 @@ class _Commands(LazyGroup):
     # A command is one line here, and a module with `app = command_app(...)`.
     lazy: ClassVar = {
         "demo": Lazy("eventmill.cli.demo", "Send example mails through two stages, and see results and costs."),
+        "init": Lazy("eventmill.cli.init", "Write the files of a new pipeline, for a topic or as an example."),
         "check": Lazy("eventmill.cli.check", "Say what is wrong in a pipeline's files."),
         "try": Lazy("eventmill.cli.try_stage", "Try a stage on some events, and see prompts, replies and costs."),
         "doctor": Lazy("eventmill.cli.doctor", "Look at everything a worker needs, and say what to do."),
@@ -26,6 +27,7 @@ class _Commands(LazyGroup):
         "produce": Lazy("eventmill.cli.produce", "Produce a file of JSON lines or CSV to a topic."),
         "tail": Lazy("eventmill.cli.tail", "Show the records of a topic, decoded."),
         "dlq": Lazy("eventmill.cli.dlq", "List and show dead letters."),
+        "connect": Lazy("eventmill.cli.connect", "Bring results and costs into a warehouse, by Kafka Connect."),
         "accept": Lazy("eventmill.cli.accept", "Send real questions through an example, and count what was lost."),
         "bench": Lazy("eventmill.cli.bench", "Measure throughput, latency and cost per event, beside a bare loop."),
         "dev": Lazy("eventmill.cli.dev", "Run Kafka, a schema registry and Postgres on this machine."),
