@@ -13,7 +13,9 @@ from eventmill_connectors.postgres.failures import translated
 from eventmill_schemas.errors import PostgresUnreachable, SetupError
 
 _RELEASE = 2.0
-"""Seconds for giving a connection back in good order; then it is dropped."""
+"""Seconds for a rollback, and for giving a connection back in good order; then it is dropped."""
+
+_OF_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 _HALFVEC = """
 select n.nspname from pg_type t join pg_namespace n on n.oid = t.typnamespace where t.typname = 'halfvec'
@@ -58,12 +60,23 @@ class Database:
         Raises PostgresUnreachable, and UnstorableVector where what was sent is to blame.
         """
         limit = round(self._deadlines.work * 1000)
-        bounds = f"SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}; {settings}"
+        kind = "READ ONLY" if readonly else "READ WRITE"
+        begin = f"BEGIN {kind}; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}; {settings}"
         async with self._connection() as connection:
             with translated(self.place):
-                async with asyncio.timeout(self._deadlines.work), connection.transaction(readonly=readonly):
-                    await connection.execute(bounds)
-                    yield connection
+                try:
+                    async with asyncio.timeout(self._deadlines.work):
+                        await connection.execute(begin)
+                        yield connection
+                        await connection.execute("COMMIT")
+                except (TimeoutError, asyncio.CancelledError, GeneratorExit):
+                    connection.terminate()   # a rollback would have to wait for a server that may hang
+                    raise
+                except BaseException:
+                    with contextlib.suppress(*_OF_DRIVER):
+                        async with asyncio.timeout(_RELEASE):
+                            await connection.execute("ROLLBACK")
+                    raise
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
@@ -76,7 +89,7 @@ class Database:
         """Close all connections; those in use are given `Deadlines.connect` seconds to come back."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*_OF_DRIVER):
                 await asyncio.wait_for(pool.close(), self._deadlines.connect)
 
     @contextlib.asynccontextmanager
@@ -89,7 +102,7 @@ class Database:
                 yield connection
             finally:
                 # What goes wrong in giving it back goes wrong after the work: the connection is dropped, no more.
-                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                with contextlib.suppress(*_OF_DRIVER):
                     await pool.release(connection, timeout=_RELEASE)
         finally:
             self._free.release()
