@@ -13,6 +13,7 @@ from eventmill.doctor.finding import Finding, Level, failed
 from eventmill.doctor.kafka import kafka_settings, retention
 from eventmill.doctor.local_stack import local_stack
 from eventmill.doctor.models import models, prices
+from eventmill.doctor.postgres import postgres
 from eventmill.doctor.registry import clock, registry_settings
 from eventmill_connectors.kafka.admin import Topics, TopicState
 from eventmill_connectors.kafka.cluster import ClusterInfo, describe_cluster
@@ -44,16 +45,20 @@ def on_models(pipeline: Pipeline, environ: Mapping[str, str]) -> list[Finding]:
 
 
 async def on_servers(kafka: Kafka, pipeline: Pipeline | None, stack_folder: Path = DEFAULT_FOLDER) -> list[Finding]:
-    """Ask Kafka, the registry and the local stack; and whether what they have fits the pipeline."""
+    """Ask Kafka, the registry, Postgres and the local stack; and whether what they have fits the pipeline."""
     found = await asyncio.to_thread(local_stack, Stack(stack_folder), kafka)
     registry = SchemaRegistry(kafka.registry)
     try:
-        of_kafka, of_registry, of_clock = await asyncio.gather(
-            _kafka(kafka, pipeline), _registry(kafka, pipeline, registry), clock(kafka.registry)
+        of_kafka, of_registry, of_clock, of_postgres = await asyncio.gather(
+            _kafka(kafka, pipeline), _registry(kafka, pipeline, registry), clock(kafka.registry), _postgres(pipeline)
         )
     finally:
         await registry.close()
-    return [*found, *of_kafka, *of_registry, *of_clock]
+    return [*found, *of_kafka, *of_registry, *of_clock, *of_postgres]
+
+
+async def _postgres(pipeline: Pipeline | None) -> list[Finding]:
+    return [] if pipeline is None else await postgres(pipeline)
 
 
 async def _kafka(kafka: Kafka, pipeline: Pipeline | None) -> list[Finding]:

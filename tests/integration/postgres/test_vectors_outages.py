@@ -266,7 +266,7 @@ def start(server: Postgres) -> None:
 
 
 async def test_postgres_killed_and_started_again(own_postgres: Postgres) -> None:
-    """After kill -9 of the server in the middle of writes, what was answered is there, and what failed goes in later."""
+    """After kill -9 of the server in the middle of writes, what was answered is there; what failed goes in later."""
     start(own_postgres)
     url = f"postgresql://postgres:{own_postgres.password}@{LOOPBACK}:{own_postgres.port}/eventmill"
     async with opened(Database(url, deadlines=Deadlines(1.0, 1.0, 2.0)), STORE) as stores:
