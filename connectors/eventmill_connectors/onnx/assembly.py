@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from eventmill_connectors.onnx.parity import Array, Parity, write_parity
 from eventmill_connectors.onnx.session import Device, OnnxSession, operator_name
 from eventmill_connectors.onnx.tokens import padded_length, read_tokenizer
 from eventmill_schemas.errors import ModelUnusable
+
+_TEXTS = Path(__file__).parent / "parity_texts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,18 @@ def finish(folder: Path, manifest: Manifest, parity: Parity, reference: str) -> 
     manifest = dataclasses.replace(
         manifest,
         batch_invariant=manifest.varies_in_rows and found.same_alone,
+        normalised=EMBEDDING in found.outputs and _has_length_one(found.outputs[EMBEDDING]),
         parity=ParityNumbers(reference, found.rows, nearness.max_abs, nearness.cosine_min),
     )
     described = describe(folder, manifest)
     report = check(described, session)
     return Made(store(described), report)
+
+
+def parity_texts() -> Sequence[str]:
+    """Return the texts that stand for all others: short and long ones, of many scripts, empty, and too long."""
+    texts: list[str] = json.loads(_TEXTS.read_bytes())
+    return texts
 
 
 def text_parity(texts: Sequence[str], tokenizer: bytes, max_tokens: int, outputs: Mapping[str, Array]) -> Parity:
@@ -121,6 +131,10 @@ def all_nodes(graph: GraphProto) -> Iterable[NodeProto]:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 yield from all_nodes(inner)
+
+
+def _has_length_one(vectors: Array) -> bool:
+    return bool(np.all(np.abs(np.linalg.norm(vectors.astype(np.float64), axis=-1) - 1) < 1e-3))
 
 
 def _operators(model: ModelProto) -> dict[str, int]:

@@ -5,12 +5,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from eventmill_connectors.onnx.artifact import Artifact, check_name, new_folder
-from eventmill_connectors.onnx.assembly import Made, draft, finish, text_parity, write_model
+from eventmill_connectors.onnx.assembly import Made, draft, finish, parity_texts, text_parity, write_model
 from eventmill_connectors.onnx.bert import Precision, build_encoder
 from eventmill_connectors.onnx.bulk import embedder
 from eventmill_connectors.onnx.head import Head
@@ -19,14 +18,13 @@ from eventmill_connectors.onnx.parity import Array, Parity, read_parity
 from eventmill_connectors.onnx.session import Device, OnnxSession
 from eventmill_connectors.onnx.sources import MINILM_WEIGHTS, EncoderSource
 from eventmill_connectors.onnx.tokens import read_tokenizer
+from eventmill_connectors.onnx.training import HeadReport
 from eventmill_schemas.errors import ModelUnusable
 
-_HERE = Path(__file__).parent
-MINILM_PARITY = _HERE / "minilm_parity.npz"
-PARITY_TEXTS = _HERE / "parity_texts.json"
+MINILM_PARITY = Path(__file__).parent / "minilm_parity.npz"
 
 # Given a function from texts to vectors, a head and the report on it.
-Train = Callable[[Callable[[Sequence[str]], Array]], tuple[Head, Any]]
+Train = Callable[[Callable[[Sequence[str]], Array]], tuple[Head, HeadReport]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,11 @@ def build(source: EncoderSource, request: EncoderRequest, train: Train | None = 
 
 
 def _encoder(
-    folder: Path, source: EncoderSource, request: EncoderRequest, head: Head | None = None, report: Any = None
+    folder: Path,
+    source: EncoderSource,
+    request: EncoderRequest,
+    head: Head | None = None,
+    report: HeadReport | None = None,
 ) -> Manifest:
     model = build_encoder(source, request.precision, head)
     write_model(folder, model)
@@ -81,10 +83,9 @@ def _encoder(
         precision=request.precision,
         vector_space=f"{source.name}.{source.weights[:8]}.{source.pooling}.{request.precision}",
         pooling=source.pooling,
-        normalised=True,
         max_tokens=source.max_tokens,
         labels=None if head is None else head.labels,
-        head=None if report is None else json.loads(json.dumps(dataclasses.asdict(report))),
+        head=None if report is None else json.loads(json.dumps(report.as_dict())),
     )
     words = read_tokenizer(source.tokenizer, source.max_tokens, TOKENIZER_FILE).get_vocab_size()
     rows = int(source.config.get("vocab_size", words))
@@ -109,8 +110,7 @@ def _parity(source: EncoderSource, request: EncoderRequest) -> tuple[Parity, str
         return text_parity(given.texts, source.tokenizer, source.max_tokens, outputs), "given"
     if source.weights == MINILM_WEIGHTS and source.max_tokens == 256 and source.pooling == "mean":
         return read_parity(MINILM_PARITY), "frozen"
-    texts = json.loads(PARITY_TEXTS.read_bytes())
-    return text_parity(texts, source.tokenizer, source.max_tokens, {}), "unoptimised"
+    return text_parity(parity_texts(), source.tokenizer, source.max_tokens, {}), "unoptimised"
 
 
 def _classified(vectors: Array, head: Head) -> dict[str, Array]:

@@ -1,6 +1,6 @@
 """A model computes its frozen inputs: in batches of equal shapes, and each record once more by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,20 +46,50 @@ def run_frozen(manifest: Manifest, parity: Parity, session: OnnxSession, *, alon
 def _in_batches(manifest: Manifest, parity: Parity, session: OnnxSession, *, alone: bool) -> FrozenRun:
     order: list[int] = []
     pieces: list[dict[str, Array]] = []
-    apart, same = 0.0, True
-    for rows, inputs in _batches(manifest, parity, together=alone):
-        batch = session.run(inputs)
+    batches = list(_batches(manifest, parity, together=alone))
+    lonely = all(len(rows) == 1 for rows, _ in batches)
+    gaps = [0.0]
+    for rows, inputs in batches:
+        batch = _run(session, inputs, len(rows))
         order += rows
         pieces.append(batch)
-        for index in range(len(rows)) if alone and len(rows) > 1 else ():
-            single = session.run({name: array[index : index + 1] for name, array in inputs.items()})
-            for name, value in single.items():
-                other = batch[name][index : index + 1]
-                same = same and value.shape == other.shape and bool(_bits(value) == _bits(other))
-                apart = max(apart, distance(value, other) if value.shape == other.shape else np.inf)
+        if alone and len(rows) > 1:
+            for index in range(len(rows)):
+                single = _run(session, {name: array[index : index + 1] for name, array in inputs.items()}, 1)
+                gaps += _gaps(single, batch, index)
+        elif alone and lonely:   # no other record has its shape: it is its own neighbour
+            gaps += _with_itself(session, inputs, batch)
     places = np.argsort(order)
     outputs = {name: np.concatenate([piece[name] for piece in pieces])[places] for name in pieces[0]}
-    return FrozenRun(outputs, len(order), same, apart)
+    return FrozenRun(outputs, len(order), max(gaps) == 0.0, max(gaps))
+
+
+def _run(session: OnnxSession, inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    outputs = session.run(inputs)
+    for name, array in outputs.items():
+        if len(array) != rows:
+            raise ModelFailed(f"of {rows} records {name} has {len(array)} rows: its first axis is not that of records")
+    return outputs
+
+
+def _with_itself(session: OnnxSession, inputs: Mapping[str, Array], single: Mapping[str, Array]) -> list[float]:
+    try:
+        pair = _run(session, {name: np.concatenate([array, array]) for name, array in inputs.items()}, 2)
+    except ModelFailed:
+        return [np.inf]
+    return _gaps(single, pair, 0) + _gaps(single, pair, 1)
+
+
+def _gaps(single: Mapping[str, Array], batch: Mapping[str, Array], index: int) -> list[float]:
+    """Return how far each output of a record alone is from that in a batch; 0 only for the same bits."""
+    gaps = []
+    for name, value in single.items():
+        other = batch[name][index : index + 1]
+        if value.shape != other.shape:
+            gaps.append(np.inf)
+        elif value.dtype == np.object_ or value.tobytes() != other.tobytes():
+            gaps.append(distance(value, other))
+    return gaps
 
 
 def _batches(
@@ -77,7 +107,3 @@ def _batches(
         members = [row for row, its in enumerate(widths) if its == width]
         for rows in [members] if together else [[row] for row in members]:
             yield rows, text_inputs(manifest, [tokens[row] for row in rows], width)
-
-
-def _bits(array: Array) -> bytes | list[object]:
-    return array.tolist() if array.dtype == np.object_ else array.tobytes()

@@ -24,7 +24,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 # These don't change what the model computes, so they are not part of its version.
-_BESIDE_THE_CONTENT = ("name", "version", "producer", "parity", "head")
+_BESIDE_THE_CONTENT = ("name", "version", "source", "licence", "producer", "parity", "head")
 
 
 class ManifestUnreadable(ValueError):
@@ -111,7 +111,7 @@ _READER: TypeAdapter[Manifest] = TypeAdapter(Manifest)
 def content_version(manifest: Manifest) -> str:
     """Return the version that belongs to the content: 12 hex digits of a sha256.
 
-    It covers the hashes of all files and what the manifest declares about them; not names, tools and measurements.
+    It covers the hashes of all files and what the manifest declares about them; not names, origins and measurements.
     """
     document = dataclasses.asdict(manifest)
     for key in _BESIDE_THE_CONTENT:

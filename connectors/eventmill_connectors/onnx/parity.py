@@ -59,10 +59,10 @@ def read_parity(file: Path) -> Parity:
 
 
 def write_parity(file: Path, parity: Parity) -> None:
-    """Write an npz file: the same bytes for the same arrays."""
+    """Write an npz file: the same bytes for the same arrays, and so without compression."""
     arrays = {f"{_INPUT}{name}": array for name, array in sorted(parity.inputs.items())}
     arrays |= {f"{_OUTPUT}{name}": array for name, array in sorted(parity.outputs.items())}
     if parity.texts:
         arrays[_TEXTS] = np.array(parity.texts, dtype=np.str_)
     with file.open("wb") as opened:
-        np.savez_compressed(opened, allow_pickle=False, **arrays)
+        np.savez(opened, allow_pickle=False, **arrays)
