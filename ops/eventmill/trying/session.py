@@ -175,11 +175,14 @@ def _schema(pipeline: Pipeline, stage: Stage, wanted: Wanted) -> LocalSchema:
 
     remedy = "Give it with `--schema FILE.avsc`, as in `eventmill produce`"
     try:
-        return LocalSchema(latest(pipeline.kafka.registry, topic).avro)
+        found = latest(pipeline.kafka.registry, topic)
     except RegistryUnreachable as error:
         raise RegistryUnreachable(f"the schema of {topic} is not known: {error.message}", remedy=remedy) from None
     except SetupError as error:
         raise SetupError(error.message, remedy=remedy) from None
+    if found is None:
+        raise SetupError(f"the registry has no schema for {topic}", remedy=remedy)
+    return LocalSchema(found.avro)
 
 
 def _forget_modules(folder: str) -> None:
