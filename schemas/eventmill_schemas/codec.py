@@ -110,13 +110,18 @@ class AvroReader:
         ends before or after the payload does.
         """
         data = BytesIO(payload)
+        fields = self.read(data)
+        if (read := data.tell()) != len(payload):
+            left = _bytes(len(payload) - read)
+            raise Undecodable(f"the value was not written with {self._name}: {left} are left after its end")
+        return fields
+
+    def read(self, data: BytesIO) -> dict[str, Any]:
+        """Return the fields of the next value in `data`, which then stands at its end. Raises Undecodable."""
         try:
             fields: dict[str, Any] = self._read(data, self._writer, self._reader)
         except Exception as error:   # any bytes can stand here: fastavro raises what its way through them meets
             raise Undecodable(f"the value was not written with {self._name}: {_reason(error)}") from error
-        if (read := data.tell()) != len(payload):
-            left = _bytes(len(payload) - read)
-            raise Undecodable(f"the value was not written with {self._name}: {left} are left after its end")
         return fields
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import randbytes
 from typing import Any
 
+import fastavro
 import pytest
 from click.testing import Result
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from eventmill.cli import app
 from eventmill.dev.addresses import Addresses
 from eventmill.produce.job import produce
+from eventmill.produce.mail import MAIL_SCHEMA
 from eventmill.produce.options import Options
 from eventmill.produce.prepare import Plan
 from eventmill.produce.report import Progress
@@ -210,6 +212,53 @@ def test_csv_is_mapped_to_the_schema(command: Command, there: Callable[[], list[
         {"id": "2", "text": "first\nquestion", "label": None},
         {"id": "4", "text": "second", "label": "glad"},
     ]
+
+
+def test_an_avro_file_brings_its_schema(
+    command: Command, there: Callable[[], list[Message]], tmp_path: Path
+) -> None:
+    """Registered where the topic has none; a file that does not fit what is registered is refused with the field."""
+    avro = {
+        "type": "record",
+        "name": "Order",
+        "fields": [{"name": "id", "type": "string"}, {"name": "amount", "type": "int"}],
+    }
+    file, other = tmp_path / "orders.avro", tmp_path / "other.avro"
+    with file.open("wb") as out:
+        fastavro.writer(out, fastavro.parse_schema(avro, {}), [{"id": "a", "amount": 1}, {"id": "b", "amount": 2}])
+    done = command("--from", file, "--key", "id", "--json")
+    assert done.exit_code == 0, done.output
+    reader = AvroReader(json.dumps(avro))
+    found = [reader.decode(frame(message.value())[1]) for message in there()]
+    assert sorted(event["amount"] for event in found) == [1, 2]
+    with other.open("wb") as out:
+        changed = {**avro, "fields": [avro["fields"][0], {"name": "amount", "type": "string"}]}
+        fastavro.writer(out, fastavro.parse_schema(changed, {}), [{"id": "c", "amount": "3"}])
+    refused = command("--from", other)
+    assert refused.exit_code == 2
+    assert "the field 'amount' is string, which can't be read as int" in refused.stderr
+    assert len(there()) == 2
+
+
+def test_case_99_a_mail_that_is_none_is_named_and_the_next_run_goes_on(
+    command: Command, there: Callable[[], list[Message]], tmp_path: Path
+) -> None:
+    """By file, line and number; the message's own advice leaves every mail in the topic exactly once."""
+    file = tmp_path / "a.mbox"
+    start = "From a@x.example Mon Sep 14 06:12:40 2026\n"
+    mails = [f"{start}Message-ID: <m{n}@x>\nSubject: {{}}\n\nx\n\n" for n in range(3)]
+    file.write_text("".join(m.format(s) for m, s in zip(mails, ("a", "=?utf-8?q?caf=E9?=", "c"), strict=True)))
+    stopped = command("--from", file, "--key", "sender")
+    assert stopped.exit_code == 2
+    assert f"error: {file}:7: mail 2: byte 0xe9 at 4 of the Subject header is not utf-8" in stopped.stderr
+    assert "`--skip 1`, or leave it out with `--skip 2`" in stopped.stderr
+    assert command("--from", file, "--skip", 1, "--encoding", "cp1252").exit_code == 0
+    reader = AvroReader(json.dumps(MAIL_SCHEMA))
+    found = {event["id"]: event["subject"] for event in (reader.decode(frame(m.value())[1]) for m in there())}
+    assert (len(there()), found) == (3, {"m0@x": "a", "m1@x": "café", "m2@x": "c"})
+    skipping = command("--from", file, "--on-error", "skip", "--json")
+    assert json.loads(skipping.stdout)["skipped"] == 1
+    assert f"skipped: {file}:7: mail 2: byte" in skipping.stderr
 
 
 def test_an_incompatible_schema_is_refused_before_anything_is_produced(

@@ -1,4 +1,4 @@
-"""`eventmill produce`: a file of JSON lines or CSV as events of a topic."""
+"""`eventmill produce`: a file of JSON lines, CSV, Avro or mails as events of a topic."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ import typer
 from eventmill.cli.connection import KafkaOption, PipelineOption, RegistryOption, find_kafka, find_pipeline
 from eventmill.cli.lazy import command_app
 from eventmill.cli.output import say, show, show_json
-from eventmill.produce import FileFormat, Options, ProduceReport, Progress, Skipped, file_source, produce
+from eventmill.produce import FileFormat, Options, ProduceReport, Progress, Skipped, Source, file_source, produce
 from eventmill.produce.columns import parse_mapping
 from eventmill_schemas.errors import UsageError
 from eventmill_schemas.pipeline import Format
@@ -42,7 +42,9 @@ def produce_file(  # noqa: PLR0913, PLR0917 - the options of a command
     ] = None,
     schema: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.avsc", help="Registered for the topic; else the registry's latest is used."),
+        typer.Option(
+            metavar="FILE.avsc", help="Registered for the topic; else the registry's latest, else an Avro file's own."
+        ),
     ] = None,
     key: Annotated[str | None, typer.Option(metavar="FIELD", help="Becomes the record key: order is per key.")] = None,
     id_field: Annotated[
@@ -58,7 +60,9 @@ def produce_file(  # noqa: PLR0913, PLR0917 - the options of a command
     repeat: Annotated[int, typer.Option(min=1, help="The whole file so many times, with new ids.")] = 1,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second.")] = None,
     on_error: Annotated[OnError, typer.Option(help="What a line that is no event does.")] = OnError.STOP,
-    skip_lines: Annotated[int, typer.Option(min=0, help="Begin after this line of the file.")] = 0,
+    skip_lines: Annotated[
+        int, typer.Option("--skip-lines", "--skip", min=0, help="Begin after this line (record, mail) of the file.")
+    ] = 0,
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out columns that the schema has no field for.")
     ] = False,
@@ -79,7 +83,7 @@ def produce_file(  # noqa: PLR0913, PLR0917 - the options of a command
     registry: RegistryOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Produce a file of JSON lines or CSV to a topic, and wait until Kafka has acknowledged all of it.
+    """Produce a file of JSON lines, CSV, Avro records or mails (mbox) to a topic, and wait until all is acknowledged.
 
     Values become what the Avro schema says: ISO times timestamps, numbers in CSV numbers, empty values null. A line
     that is no event stops it: what was produced before is said, and how to go on.
@@ -108,22 +112,22 @@ def produce_file(  # noqa: PLR0913, PLR0917 - the options of a command
         skip_bad=on_error == OnError.SKIP,
     )
     connection = find_kafka(find_pipeline(pipeline, kafka), kafka, registry)
-    telling = _Telling(topic, options.repeats)
+    telling = _Telling(topic, rows, options.repeats)
     try:
         with telling.shown():
             report = produce(
                 connection, topic, rows, options, on_progress=telling.progress, on_skipped=telling.skipped
             )
     except KeyboardInterrupt:
-        say(telling.interrupted(rows.name))
+        say(telling.interrupted())
         raise
     if telling.unshown:
-        say(f"... and {telling.unshown:,} more lines were skipped")
+        say(f"... and {telling.unshown:,} more were skipped")
     if json:
         show_json(report)
     else:
         show(_summary(report))
-        for note in _notes(report, key):
+        for note in _notes(report, key, rows.unit):
             say(note)
 
 
@@ -137,12 +141,12 @@ def _summary(report: ProduceReport) -> str:
     )
 
 
-def _notes(report: ProduceReport, key: str | None) -> Iterator[str]:
+def _notes(report: ProduceReport, key: str | None, unit: str) -> Iterator[str]:
     if report.created_partitions is not None:
         count = report.created_partitions
         yield f"the topic was created with {count} partition{'s' if count > 1 else ''}"
     if report.skipped:
-        yield f"{report.skipped:,} line{'s were' if report.skipped > 1 else ' was'} skipped"
+        yield f"{report.skipped:,} {unit}{'s were' if report.skipped > 1 else ' was'} skipped"
     if report.without_key and key is None:
         yield "the records have no key, so there is no order between them; `--key FIELD` gives them one"
     elif report.without_key:
@@ -158,6 +162,7 @@ class _Telling:
     """Shows how it goes on stderr: a bar on a terminal, else a line now and then."""
 
     topic: str
+    source: Source
     repeats: bool
     unshown: int = 0
     _last: Progress | None = None
@@ -206,20 +211,21 @@ class _Telling:
             self._print(f"{now.acknowledged:,} events acknowledged  {_speed(now)}")
 
     def skipped(self, lines: Skipped) -> None:
-        """Take in a line that was passed over."""
+        """Take in what was passed over."""
         if self._shown < _SHOWN_SKIPPED:
             self._shown += 1
             self._print(f"skipped: {lines}")
         else:
             self.unshown += 1
 
-    def interrupted(self, file: str) -> str:
+    def interrupted(self) -> str:
         """Say how far it went and how to go on."""
         last = self._last
         if last is None:
             return f"interrupted: nothing was produced to {self.topic}"
-        done = f"interrupted: {last.acknowledged:,} events of {file} are in {self.topic}"
-        again = "the same command gives the same ids" if self.repeats else f"go on with `--skip-lines {last.line}`"
+        done = f"interrupted: {last.acknowledged:,} events of {self.source.name} are in {self.topic}"
+        skip = f"{self.source.skip_option} {last.line}"
+        again = "the same command gives the same ids" if self.repeats else f"go on with `{skip}`"
         return f"{done}; {again}"
 
 

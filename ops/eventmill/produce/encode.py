@@ -1,8 +1,11 @@
 """From a row of a file to the record that is produced: value, key, headers, and a new id for every repetition."""
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -54,7 +57,10 @@ class AvroValues:
 
 
 class JsonValues:
-    """Values in JSON: the file's own line where nothing was changed. Values of CSV are texts."""
+    """Values in JSON: the file's own line where nothing was changed. Values of CSV are texts.
+
+    Of Avro files times are ISO 8601, decimals text, bytes base64: what an Avro schema reads from JSON.
+    """
 
     def fields(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the values."""
@@ -62,7 +68,13 @@ class JsonValues:
 
     def encode(self, fields: Mapping[str, Any], raw: bytes | None) -> bytes:
         """Return the JSON."""
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() if raw is None else raw
+        if raw is not None:
+            return raw
+        try:
+            text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=_as_json, allow_nan=False)
+        except ValueError:
+            raise Unfit("it holds a number that JSON has not: NaN or infinity") from None
+        return text.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +138,18 @@ class Encoder:
                 raise Misfit(f"holds {shown(fields[name])}: only a text can be made a new id", f".{name}")
             value = fields[name] = f"{value}-r{repetition}"
         return value
+
+
+def _as_json(value: Any) -> Any:
+    match value:
+        case bytes():
+            return b64encode(value).decode()
+        case date() | time():
+            return value.isoformat()
+        case Decimal():
+            return f"{value:f}"
+        case _:
+            return str(value)
 
 
 def _key(fields: Mapping[str, Any], name: str) -> bytes | None:

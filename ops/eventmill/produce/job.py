@@ -6,7 +6,7 @@ from eventmill.produce.options import Options
 from eventmill.produce.prepare import Plan, check_options
 from eventmill.produce.report import ProduceReport, Progress, Skipped
 from eventmill.produce.run import Listeners, Run
-from eventmill.produce.schema import WriterSchema, latest, read_schema, register
+from eventmill.produce.schema import WriterSchema, latest, missing_schema, read_schema, register
 from eventmill.produce.send import Sender
 from eventmill.produce.source import Reader, Source
 from eventmill.produce.target import check_name, create_target, find_target, missing_topic
@@ -46,6 +46,9 @@ def produce(
         schema: WriterSchema | None = None
         if options.value_format == Format.AVRO and given is None:
             schema = latest(kafka.registry, topic)
+            given = None if schema is not None else reader.own_schema
+            if schema is None and given is None:
+                raise missing_schema(topic)
         plan = Plan(source, options, given if schema is None else schema.avro)
         reader.begin(plan.check_header)
         if target is None:

@@ -8,15 +8,16 @@ from eventmill.produce.columns import LINE, Columns
 from eventmill.produce.convert import Conversion
 from eventmill.produce.encode import AvroValues, CloudEvent, Encoder, JsonValues
 from eventmill.produce.options import Options
-from eventmill.produce.rows import CsvRows
 from eventmill.produce.schema import WriterSchema
-from eventmill.produce.source import STDIN, FileFormat, Source
+from eventmill.produce.source import STDIN, FileFormat, Head, Source
+from eventmill_schemas.avro_compatibility import field_mismatches
 from eventmill_schemas.avro_types import definition, kind, named_types, record_fields
 from eventmill_schemas.codec import AvroWriter
 from eventmill_schemas.errors import UsageError
 from eventmill_schemas.pipeline import Format
 
 _ID = "id"
+_TOLD = 5   # of the differences between two schemas
 
 
 class Plan:
@@ -35,13 +36,20 @@ class Plan:
         self._check_field("--key", options.key, names)
         self.id_field = self._id_field(names)
 
-    def check_header(self, rows: CsvRows) -> None:
-        """Check the columns of a CSV file. Raises UsageError."""
-        self.columns.check(rows.header, () if self._conversion is None else self._conversion.required)
+    def check_header(self, head: Head) -> None:
+        """Check the columns of a file that says them, and of an Avro file their types. Raises UsageError."""
+        self.columns.check(head.columns, () if self._conversion is None else self._conversion.required)
         if self._avro is None:   # of an Avro schema the fields are known, and were checked
-            fields = {*rows.header, *self._source.mapping}
+            fields = {*head.columns, *self._source.mapping}
             self._check_field("--key", self._options.key, fields)
             self._check_field("--id", self.id_field, fields)
+        elif head.schema is not None and (found := field_mismatches(head.schema, self._avro, self._source.mapping)):
+            reasons = "; ".join(str(one) for one in found[:_TOLD])
+            more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+            raise UsageError(
+                f"the file's records don't fit the schema they are to be written with: {reasons}{more}",
+                remedy="Give a schema that fits them with `--schema FILE.avsc`, or take another topic",
+            )
 
     def encoder(self, topic: str, schema: WriterSchema | None) -> Encoder:
         """Return what encodes the rows; `schema` is the registered one, None for JSON."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Progress:
     """How far a production is.
 
-    Up to `line` of the file everything was produced or passed over. `fraction` is 0..1, None where the end is not
-    known; `is_cut_off`: no broker answers now.
+    Up to `line` (or record, or mail) of the file everything was produced or passed over. `fraction` is 0..1, None where
+    the end is not known; `is_cut_off`: no broker answers now.
     """
 
     read: int
@@ -22,15 +22,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Lines that were passed over because they are no event."""
+    """What was passed over because it is no event; `place` names file and line, record or mail."""
 
-    file: str
+    place: str
     line: int
     last_line: int
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}"
+        return f"{self.place}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Rows of JSON lines and CSV files: column names with their values, one row at a time.
+"""Rows of files, and how JSON lines and CSV give them: column names with their values, one row at a time.
 
 A row that can't be read is a BadRow with its line and the reason; what comes after it is read all the same, unless
 nobody can know where the next row begins.
@@ -14,22 +14,28 @@ from eventmill_schemas.errors import Undecodable
 
 
 class Row(NamedTuple):
-    """One row. Values of CSV are text, those of JSON are JSON's; `raw` is the line of JSON as it stands in the file."""
+    """One row. `line` is its number: of its first line, or of the record or mail where those are counted.
+
+    Values of CSV are text, those of JSON are JSON's; `raw` is the line of JSON as it stands in the file. `text_line`:
+    the line of the file where a row that is not counted in lines begins, if it has lines.
+    """
 
     line: int
     last_line: int
     values: dict[str, Any]
     raw: bytes | None = None
+    text_line: int | None = None
 
 
 class BadRow(NamedTuple):
-    """Lines that are no row, and why. `final`: no row can be told from the lines after it."""
+    """What is no row, and why; numbers as those of `Row`. `final`: no row can be told from what is after it."""
 
     line: int
     last_line: int
     reason: str
     remedy: str | None = None
     final: bool = False
+    text_line: int | None = None
 
 
 def json_rows(

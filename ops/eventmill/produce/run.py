@@ -10,10 +10,10 @@ from eventmill.produce.options import Options
 from eventmill.produce.report import Progress, Skipped
 from eventmill.produce.rows import BadRow, Row
 from eventmill.produce.send import Sender
-from eventmill.produce.source import Reader, Source
+from eventmill.produce.source import LINES, Reader, Source
 from eventmill.produce.target import Target
 from eventmill_schemas.dead_letter import record_size
-from eventmill_schemas.errors import InputFileError, KafkaUnreachable, SetupError, UsageError
+from eventmill_schemas.errors import KafkaUnreachable, SetupError, UsageError
 
 _POLL_EVERY = 256   # events; a poll takes in all acknowledgements that are there
 _TELL_EVERY = 0.2
@@ -103,10 +103,10 @@ class Run:
         try:
             record = self._encoder.encode(row, self._repetition)
         except Unfit as unfit:
-            self._bad(BadRow(row.line, row.last_line, str(unfit)))
+            self._bad(BadRow(row.line, row.last_line, str(unfit), text_line=row.text_line))
             return
         if (too_large := self._too_large(record)) is not None:
-            self._bad(BadRow(row.line, row.last_line, too_large))
+            self._bad(BadRow(row.line, row.last_line, too_large, text_line=row.text_line))
             return
         if self._options.rate is not None:
             self._pace(self._options.rate)
@@ -143,19 +143,21 @@ class Run:
     def _bad(self, row: BadRow) -> None:
         if self._options.skip_bad and not row.final:
             if self._repetition == 1:
-                self.skipped += 1
-                self._listeners.skipped(Skipped(self._source.name, row.line, row.last_line, row.reason))
+                self.skipped += 1 if self._source.unit == LINES else row.last_line - row.line + 1
+                place = self._source.place(row.line, row.text_line)
+                self._listeners.skipped(Skipped(place, row.line, row.last_line, row.reason))
             return
         self._settle()
-        raise InputFileError(row.reason, file=self._source.name, line=row.line, remedy=self._advice(row))
+        raise self._source.error(row, self._advice(row))
 
     def _advice(self, row: BadRow) -> str:
         parts = [row.remedy] if row.remedy else []
         parts.append(self._produced())
-        if self._repetition == 1:
-            again = f"Correct it and go on with `--skip-lines {row.line - 1}`" if row.line > 1 else "Correct it"
-            every = "" if row.final else " (`--on-error skip` leaves out every such line)"
-            parts.append(f"{again}, or leave it out with `--skip-lines {row.last_line}`{every}")
+        if self._repetition == 1 and not (row.final and self._source.unit != LINES):
+            skip = self._source.skip_option
+            again = f"Correct it and go on with `{skip} {row.line - 1}`" if row.line > 1 else "Correct it"
+            every = "" if row.final else f" (`--on-error skip` leaves out every such {self._source.unit})"
+            parts.append(f"{again}, or leave it out with `{skip} {row.last_line}`{every}")
         return ". ".join(parts)
 
     def _produced(self) -> str:
@@ -180,10 +182,11 @@ class Run:
         self._sender.give_up(_GIVE_UP)
         self._tell()
         line, count = self._sender.failed_line or 1, self._sender.acknowledged
-        message = f"{self._source.name}:{line}: the event was not produced: {self._sender.failure}"
+        message = f"{self._source.place(line)}: the event was not produced: {self._sender.failure}"
         remedy = f"{count:,} events are in {self._target.topic}. "
         if self._repetition == 1:
-            remedy += f"Go on with `--skip-lines {line - 1}`: later events that are there already come a second time"
+            skip = f"`{self._source.skip_option} {line - 1}`"
+            remedy += f"Go on with {skip}: later events that are there already come a second time"
         else:
             remedy += "Run it again: the events have the same ids"
         raise (KafkaUnreachable if self._sender.timed_out else SetupError)(message, remedy=remedy)

@@ -45,23 +45,27 @@ def register(registry_url: str, topic: str, avro: Mapping[str, Any]) -> WriterSc
     return WriterSchema(asyncio.run(_register(registry_url, topic, text)), text, avro)
 
 
-def latest(registry_url: str, topic: str) -> WriterSchema:
-    """Return the schema that is registered last for the topic's values.
+def latest(registry_url: str, topic: str) -> WriterSchema | None:
+    """Return the schema that is registered last for the topic's values, None where none is.
 
-    Blocks; not for use inside an event loop. Raises SetupError: there is none, or it can't be used;
-    RegistryUnreachable.
+    Blocks; not for use inside an event loop. Raises SetupError where it can't be used; RegistryUnreachable.
     """
     found = asyncio.run(_ask_latest(registry_url, topic))
     if found is None:
-        raise SetupError(
-            f"the registry has no schema for {topic} (subject {subject(topic)})",
-            remedy="Give one with `--schema FILE.avsc`, or send JSON with `--value-format json`",
-        )
+        return None
     try:
         avro = _parse(found.schema, f"schema {found.schema_id} of {subject(topic)}")
     except UsageError as error:
         raise SetupError(error.message, remedy="Give another one with `--schema FILE.avsc`") from None
     return WriterSchema(found.schema_id, found.schema, avro)
+
+
+def missing_schema(topic: str) -> SetupError:
+    """Return the error that says that the registry has none."""
+    return SetupError(
+        f"the registry has no schema for {topic} (subject {subject(topic)})",
+        remedy="Give one with `--schema FILE.avsc`, or send JSON with `--value-format json`",
+    )
 
 
 def _parse(text: str, place: str) -> Mapping[str, Any]:

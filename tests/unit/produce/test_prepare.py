@@ -10,7 +10,7 @@ from eventmill.produce.options import Options
 from eventmill.produce.prepare import Plan, check_options
 from eventmill.produce.rows import CsvRows
 from eventmill.produce.schema import read_schema
-from eventmill.produce.source import FileFormat, Reader, Source, file_source
+from eventmill.produce.source import FileFormat, Head, Reader, Source, file_source
 from eventmill_schemas.errors import InputFileError, UsageError
 from eventmill_schemas.pipeline import Format
 
@@ -35,9 +35,9 @@ def test_a_field_that_is_not_there_is_told_at_once(option: str) -> None:
 def test_fields_of_csv_without_schema_are_its_columns() -> None:
     """And what is mapped to."""
     rows = CsvRows(BytesIO(b"a,b\n1,2\n"))
-    Plan(Source("-", FileFormat.CSV, {"c": "b"}), Options(key="c", id="a"), None).check_header(rows)
+    Plan(Source("-", FileFormat.CSV, {"c": "b"}), Options(key="c", id="a"), None).check_header(Head(rows.header))
     with pytest.raises(UsageError, match="there is no field 'nix'"):
-        Plan(CSV, Options(key="nix"), None).check_header(rows)
+        Plan(CSV, Options(key="nix"), None).check_header(Head(rows.header))
 
 
 @pytest.mark.parametrize("options", [Options(repeat=2), Options(events=5), Options(ce_headers=True)])
@@ -115,8 +115,8 @@ def test_an_impossible_source_is_told(arguments: dict[str, str], told: str) -> N
 def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
     """Missing, a folder, a header that does not fit, columns divided otherwise."""
 
-    def refuse(rows: CsvRows) -> None:
-        raise UsageError(f"no: {rows.header}", remedy="Do it")
+    def refuse(head: Head) -> None:
+        raise UsageError(f"no: {head.columns}", remedy="Do it")
 
     reader = Reader(file_source(str(tmp_path / "nix.csv")))
     with pytest.raises(InputFileError, match=r"nix\.csv: the file can't be read: No such file"):

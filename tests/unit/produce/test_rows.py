@@ -96,7 +96,7 @@ def csv_of(text: bytes, limit: int = 100) -> list[Row | BadRow]:
         (b'1,"a\n\xff\nc"\n', "byte 0xff at 1 of the line is not utf-8", 4),
     ],
 )
-def test_a_bad_row_is_told_and_the_next_one_read(text: bytes, reason: str, last_line: int) -> None:
+def test_case_99_a_bad_row_is_told_and_the_next_one_read(text: bytes, reason: str, last_line: int) -> None:
     """With the lines it takes, and without losing what stands after it."""
     bad, good = csv_of(text + b"7,after\n")
     assert isinstance(bad, BadRow)
@@ -112,7 +112,7 @@ def test_a_bad_row_is_told_and_the_next_one_read(text: bytes, reason: str, last_
         (b"1," + b"x" * 100 + b"\n2,b\n", "the line is longer than 100 bytes"),
     ],
 )
-def test_where_the_next_row_is_not_known_reading_ends(text: bytes, reason: str) -> None:
+def test_case_99_where_the_next_row_is_not_known_reading_ends(text: bytes, reason: str) -> None:
     """An unclosed quote may have eaten rows: none is guessed after it."""
     found = csv_of(b"0,first\n" + text)
     assert found[0] == Row(2, 2, {"id": "0", "text": "first"})
@@ -122,12 +122,19 @@ def test_where_the_next_row_is_not_known_reading_ends(text: bytes, reason: str) 
     assert (bad.line, bad.reason, bad.final) == (3, reason, True)
 
 
-def test_ten_thousand_columns_are_columns() -> None:
+def test_case_99_ten_thousand_columns_are_columns() -> None:
     """Width is bounded by the length of a line and by nothing else."""
     names = [f"c{number}" for number in range(10_000)]
     (row,) = CsvRows(BytesIO(written(names, [["v"] * 10_000])))
     assert isinstance(row, Row)
     assert len(row.values) == 10_000
+
+
+def test_case_99_formulas_are_text() -> None:
+    """What a spreadsheet would run is passed on as it stands: only what the schema says is text, is."""
+    (row,) = csv_of(b"1,\"=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\"\n")
+    assert isinstance(row, Row)
+    assert row.values["text"] == '=HYPERLINK("http://x","y")'
 
 
 @pytest.mark.parametrize(
@@ -139,7 +146,7 @@ def test_ten_thousand_columns_are_columns() -> None:
         (b"caf\xe9\n", "byte 0xe9 at 4 of the line is not utf-8"),
     ],
 )
-def test_a_file_without_a_header_is_refused(data: bytes, reason: str) -> None:
+def test_case_99_a_file_without_a_header_is_refused(data: bytes, reason: str) -> None:
     """At once, before any row."""
     with pytest.raises(Unreadable, match=reason):
         CsvRows(BytesIO(data))
