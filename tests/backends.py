@@ -3,15 +3,25 @@
 import fcntl
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from eventmill.dev import jars
 from eventmill.dev.addresses import Addresses
+from eventmill.dev.ports import choose
 from eventmill.dev.stack import Stack
+from eventmill_connectors.connect.rest import ConnectApi
+
+TEST_STACK = Path(".eventmill/test-stack")
+COMPOSE_FILE = "docker-compose.kafka.yml"
+_COMPOSE_SETTINGS = ".eventmill/compose.env"
+# The variables that choose the ports of the compose file.
+_PORTS = ("KAFKA_PORT", "REGISTRY_PORT", "POSTGRES_PORT", "CONNECT_PORT", "UI_PORT")
 
 Backend = Literal["external", "local", "containers"]
 
@@ -68,36 +78,70 @@ def local_stack(folder: Path) -> Iterator[Addresses]:
 
 
 @contextmanager
-def containers() -> Iterator[Addresses]:
-    """Run the three servers as containers for the block."""
-    from testcontainers.community.kafka import KafkaContainer
-    from testcontainers.community.postgres import PostgresContainer
-    from testcontainers.core.container import DockerContainer
-    from testcontainers.core.wait_strategies import HttpWaitStrategy
-
-    one_replica = {
-        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
-        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
-        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
-    }
-    api = "/apis/ccompat/v7"
-    with ExitStack() as running:
-        kafka = KafkaContainer("confluentinc/cp-kafka:7.9.0").with_kraft().with_envs(**one_replica)
-        running.enter_context(kafka)
-        postgres = running.enter_context(
-            PostgresContainer("pgvector/pgvector:pg18", username="postgres", dbname="eventmill", driver=None)
-        )
-        registry = running.enter_context(
-            DockerContainer("apicurio/apicurio-registry:3.3.3")
-            .with_env("APICURIO_RULES_GLOBAL_COMPATIBILITY", "BACKWARD")
-            .with_exposed_ports(8080)
-            .waiting_for(HttpWaitStrategy(8080, f"{api}/subjects"))
-        )
+def containers(project: Path) -> Iterator[Addresses]:
+    """Run Kafka, registry and Postgres of the compose file for the block, at free ports."""
+    ports: dict[str, int] = {}
+    for name in _PORTS:
+        ports[name] = choose(taken=list(ports.values()))
+    settings = project / _COMPOSE_SETTINGS
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text("".join(f"{name}={port}\n" for name, port in ports.items()))
+    with _compose(project, "kafka", "registry", "postgres"):
         yield Addresses(
-            bootstrap=kafka.get_bootstrap_server(),
-            registry=f"http://{registry.get_container_host_ip()}:{registry.get_exposed_port(8080)}{api}",
-            postgres=postgres.get_connection_url(),
+            bootstrap=f"127.0.0.1:{ports['KAFKA_PORT']}",
+            registry=f"http://127.0.0.1:{ports['REGISTRY_PORT']}/apis/ccompat/v7",
+            postgres=f"postgresql://postgres:eventmill@127.0.0.1:{ports['POSTGRES_PORT']}/eventmill",
+            connect=f"http://127.0.0.1:{ports['CONNECT_PORT']}",
         )
+
+
+def _compose(project: Path, *services: str) -> Any:
+    from testcontainers.compose import DockerCompose
+
+    return DockerCompose(
+        str(project), compose_file_name=COMPOSE_FILE, env_file=str(project / _COMPOSE_SETTINGS), services=list(services)
+    )
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker of Kafka Connect: its REST API, the registry as it is seen from there, and a way to make it crash."""
+
+    url: str
+    registry: str
+    crash: Callable[[], None]
+
+
+def connect_worker(project: Path, addresses: Addresses, environment: Mapping[str, str]) -> Worker:
+    """Return the worker that belongs to the addresses, started if it is ours and does not run.
+
+    One in a container, or somewhere else, can't be killed: there `crash` restarts the connectors with their tasks. One
+    somewhere else sees the registry at EVENTMILL_CONNECT_REGISTRY, where that is set.
+    """
+    if "EVENTMILL_KAFKA" in environment:
+        if addresses.connect is None:
+            raise RuntimeError("EVENTMILL_KAFKA is set, EVENTMILL_CONNECT not: name a worker that uses that Kafka")
+        registry = environment.get("EVENTMILL_CONNECT_REGISTRY", addresses.registry)
+        return Worker(addresses.connect, registry, partial(_restart_all, addresses.connect))
+    if addresses.connect is not None:
+        _compose(project, "connect").start()   # ended with the others
+        registry = "http://registry:8080/apis/ccompat/v7"
+        return Worker(addresses.connect, registry, partial(_restart_all, addresses.connect))
+    stack = Stack(project / TEST_STACK, usual_ports=False)
+    found = stack.start("connect")
+    assert found.connect is not None
+
+    def crash() -> None:
+        stack.kill("connect")
+        stack.start("connect")
+
+    return Worker(found.connect, found.registry, crash)
+
+
+def _restart_all(url: str) -> None:
+    with ConnectApi(url) as api:
+        for name in api.statuses():
+            api.restart(name, only_failed=False)
 
 
 @contextmanager
@@ -110,8 +154,8 @@ def backend(project: Path, external: Addresses | None) -> Iterator[Addresses]:
         assert external is not None
         yield external
     elif chosen == "local":
-        with local_stack(project / ".eventmill" / "test-stack") as addresses:
+        with local_stack(project / TEST_STACK) as addresses:
             yield addresses
     else:
-        with containers() as addresses:
+        with containers(project) as addresses:
             yield addresses

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
-from backends import backend
+from backends import Worker, backend, connect_worker
 from eventmill.dev.addresses import Addresses, addresses_from_environment
 
 # Speed is printed, never asserted: an example that waits for a busy machine is no failure.
@@ -16,6 +16,8 @@ settings.load_profile("eventmill")
 
 # What the user's shell has set: addresses of real servers and keys of paid accounts. No test may act on them.
 _OF_THE_USER = ("EVENTMILL_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_", "DATABASE_URL", "KAFKA", "REGISTRY")
+
+_GIVEN = dict(os.environ)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,6 +44,12 @@ def addresses(request: pytest.FixtureRequest) -> Iterator[Addresses]:
     """
     with backend(request.config.rootpath, addresses_from_environment()) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def connect(request: pytest.FixtureRequest, addresses: Addresses) -> Worker:
+    """Give a worker of Kafka Connect: that of EVENTMILL_CONNECT, of the local stack, or of the containers."""
+    return connect_worker(request.config.rootpath, addresses, _GIVEN)
 
 
 @pytest.fixture

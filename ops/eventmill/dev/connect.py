@@ -98,6 +98,11 @@ def settings() -> dict[str, str]:
         "plugin.discovery": "service_load",
         # One worker: when it is gone, nobody else can come back with its tasks.
         "scheduled.rebalance.max.delay.ms": "0",
+        # After a kill the groups wait for the dead member for so long; by default 10 and 45 seconds.
+        "session.timeout.ms": "6000",
+        "heartbeat.interval.ms": "1500",
+        "consumer.session.timeout.ms": "6000",
+        "consumer.heartbeat.interval.ms": "1500",
         "offset.flush.interval.ms": "5000",
     }
 

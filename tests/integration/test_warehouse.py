@@ -1,0 +1,369 @@
+"""Results and costs in Postgres, by a real worker of Kafka Connect: types, upserts, transactions, crashes, failures."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from click.testing import Result
+from confluent_kafka import Consumer, Producer, TopicPartition
+from typer.testing import CliRunner
+
+from backends import Worker
+from eventmill.cli import app
+from eventmill.dev.addresses import Addresses
+from eventmill_connectors.registry import SchemaRegistry
+from eventmill_schemas.codec import AvroWriter
+
+PIPELINE = """
+pipeline: {name}
+kafka: {{bootstrap: "{kafka}", registry: "{registry}"}}
+stages:
+  sort: {{input: {name}.in, result: sort.avsc}}
+"""
+
+
+def computed(name: str, avro: Any) -> dict[str, Any]:
+    """Return a field that the stage takes from the event."""
+    return {"name": name, "type": avro, "from": f"event.{name}"}
+
+
+MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 12}
+MOMENT = {"type": "long", "logicalType": "timestamp-millis"}
+WRITER = {
+    "type": "record",
+    "name": "Writer",
+    "fields": [{"name": "name", "type": "string"}, {"name": "age", "type": ["null", "int"], "default": None}],
+}
+FIELDS = [
+    computed("category", {"type": "enum", "name": "Category", "symbols": ["BUG", "OTHER"]}),
+    computed("tags", {"type": "array", "items": "string"}),
+    computed("vector", {"type": "array", "items": "float"}),
+    computed("amount", MONEY),
+    computed("seen_at", MOMENT),
+    computed("day", {"type": "int", "logicalType": "date"}),
+    computed("reference", {"type": "string", "logicalType": "uuid"}),
+    computed("payload", "bytes"),
+    computed("large", "long"),
+    computed("ratio", "double"),
+    computed("urgent", "boolean"),
+    computed("order", ["null", "string"]),   # a word of SQL
+    computed("repliedBy", ["null", "string"]),   # not in lower case
+    computed("writer", WRITER),
+]
+SORT = {"type": "record", "name": "Sort", "fields": FIELDS}
+AT = datetime(2026, 11, 20, 8, 30, 1, 123000, tzinfo=UTC)
+REFERENCE = uuid4()
+
+
+def result(event_id: str, **changes: Any) -> dict[str, Any]:
+    """Return the fields of a result."""
+    return {
+        "event_id": event_id,
+        "category": "BUG",
+        "tags": ["a", "ü"],
+        "vector": [0.5, -0.25],
+        "amount": Decimal("-12345678901234567890.123456789012"),
+        "seen_at": AT,
+        "day": date(2026, 2, 28),
+        "reference": str(REFERENCE),
+        "payload": b"\x00\xff",
+        "large": 2**62,
+        "ratio": 0.1,
+        "urgent": True,
+        "order": "first",
+        "repliedBy": None,
+        "writer": {"name": "Ada", "age": None},
+        "tenant": "acme",
+        "source_topic": "in",
+        "source_partition": 0,
+        "source_offset": 7,
+        "processed_at": AT,
+        "model": "gpt",
+        "prompt": "p@1",
+        "cost": Decimal("0.000000000001"),
+        **changes,
+    }
+
+
+def cost(cost_id: str, **changes: Any) -> dict[str, Any]:
+    """Return the fields of a cost event that has no nullable one."""
+    return {
+        "cost_id": cost_id,
+        "call_id": "c",
+        "event_id": "e",
+        "pipeline": "p",
+        "stage": "s",
+        "step": "t",
+        "source_topic": "in",
+        "source_partition": 0,
+        "source_offset": 1,
+        "attempt": 1,
+        "provider": "openai",
+        "model": "gpt",
+        "outcome": "ok",
+        "certainty": "EXACT",
+        "currency": "USD",
+        "started_at": AT,
+        "duration_ms": 12,
+        **changes,
+    }
+
+
+class Pipeline:
+    """A stage whose topics the test writes to as a worker would, and the connectors of its topics."""
+
+    def __init__(self, folder: Path, addresses: Addresses, worker: Worker, name: str) -> None:
+        """Write the files."""
+        self.name, self.addresses, self.worker = name, addresses, worker
+        self.folder, self.connectors = folder, folder / "connect"
+        text = PIPELINE.format(name=name, kafka=addresses.bootstrap, registry=addresses.registry)
+        (folder / "pipeline.yaml").write_text(text)
+        self.declare(SORT)
+        self.writers: dict[str, AvroWriter] = {}
+        self.producer = Producer({"bootstrap.servers": addresses.bootstrap, "transactional.id": name})
+        self.producer.init_transactions(20)
+
+    def declare(self, schema: Mapping[str, Any]) -> None:
+        """Write the schema of results."""
+        (self.folder / "sort.avsc").write_text(json.dumps(schema))
+
+    def cli(self, *arguments: str) -> Result:
+        """Run a command of eventmill."""
+        environ = {"NO_COLOR": "1", "CONNECT": self.worker.url}
+        return CliRunner().invoke(app, list(arguments), env=environ)
+
+    def must(self, *arguments: str) -> Result:
+        """Run a command that must do its work."""
+        done = self.cli(*arguments)
+        assert done.exit_code == 0, done.output
+        return done
+
+    def apply(self) -> None:
+        """Make topics and schemas, and take the newest schemas for what is written from now on."""
+        self.must("apply", str(self.folder / "pipeline.yaml"), "--inputs", "--partitions", "1")
+        self.writers = asyncio.run(self._newest())
+
+    def topic(self, kind: str) -> str:
+        """Return the name of one of the stage's topics."""
+        return f"{self.name}.sort.{kind}"
+
+    def table(self, kind: str) -> str:
+        """Return the name of the table that belongs to a topic."""
+        return f"{self.name}_sort_{kind}"
+
+    def connector(self, kind: str) -> str:
+        """Return the name of the connector that belongs to a topic."""
+        return f"{self.topic(kind)}.postgres"
+
+    def write(self, kind: str, rows: Sequence[Mapping[str, Any]], *, commit: bool = True) -> None:
+        """Write records in one transaction, keyed like inputs: with anything."""
+        self.producer.begin_transaction()
+        for row in rows:
+            self.producer.produce(self.topic(kind), self.writers[kind].encode(row), key=b"\xff\xfe")
+        if commit:
+            self.producer.commit_transaction(20)
+        else:
+            self.producer.flush(20)
+            self.producer.abort_transaction(20)
+
+    async def _newest(self) -> dict[str, AvroWriter]:
+        registry = SchemaRegistry(self.addresses.registry)
+        try:
+            found = {kind: await registry.latest(f"{self.topic(kind)}-value") for kind in ("results", "costs")}
+        finally:
+            await registry.close()
+        return {kind: AvroWriter(one.schema, one.schema_id) for kind, one in found.items() if one is not None}
+
+
+class Warehouse:
+    """The tables, as somebody who asks SQL sees them."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        """Ask through `connection`."""
+        self.connection = connection
+
+    async def rows(self, statement: str) -> list[dict[str, Any]]:
+        """Return what a query gives; nothing where a table is not there yet."""
+        try:
+            return [dict(row) for row in await self.connection.fetch(statement)]
+        except asyncpg.UndefinedTableError:
+            return []
+
+    async def until(self, statement: str, wanted: Callable[[list[dict[str, Any]]], object]) -> list[dict[str, Any]]:
+        """Ask until the rows are as wanted."""
+        async with asyncio.timeout(30):
+            while True:
+                if wanted(found := await self.rows(statement)):
+                    return found
+                await asyncio.sleep(0.05)
+
+    async def row(self, table: str, key: str, value: str) -> dict[str, Any]:
+        """Return one row, when it is there."""
+        return (await self.until(f"select * from {table} where {key} = '{value}'", len))[0]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, connect: Worker) -> Pipeline:
+    """Give a stage whose two connectors run. Tests tell their records apart by their ids."""
+    made = Pipeline(tmp_path_factory.mktemp("pipeline"), addresses, connect, f"w{uuid4().hex[:10]}")
+    made.apply()
+    # What the database refuses is tried again a few times before the task gives up.
+    options = ("--registry", connect.registry, "--set", "flush.retry.delay.ms=100")
+    file = str(made.folder / "pipeline.yaml")
+    made.must("connect", "generate", "sort", "-o", str(made.connectors), "-p", file, *options)
+    made.must("connect", "validate", str(made.connectors))
+    made.must("connect", "apply", str(made.connectors))
+    return made
+
+
+@pytest.fixture
+async def warehouse(addresses: Addresses) -> AsyncIterator[Warehouse]:
+    """Give the database that the connectors write into."""
+    connection = await asyncpg.connect(addresses.postgres)
+    try:
+        yield Warehouse(connection)
+    finally:
+        await connection.close()
+
+
+async def test_a_results_types_are_those_of_the_table(pipeline: Pipeline, warehouse: Warehouse) -> None:
+    """Exact decimals, times, enums, arrays, bytes; a record becomes columns of its own; names stay as they are."""
+    pipeline.write("results", [result("types")])
+    row = await warehouse.row(pipeline.table("results"), "event_id", "types")
+    expected = result("types")
+    writer = expected.pop("writer")
+    expected |= {"writer_name": writer["name"], "writer_age": writer["age"]}
+    # A timestamp without zone, in UTC.
+    expected |= {name: AT.replace(tzinfo=None) for name in ("seen_at", "processed_at")}
+    assert row == expected
+    found = await warehouse.rows(
+        f"select column_name, data_type, numeric_precision, numeric_scale from information_schema.columns "
+        f"where table_name = '{pipeline.table('results')}'"
+    )
+    kinds = {one["column_name"]: one["data_type"] for one in found}
+    assert kinds["tags"] == kinds["vector"] == "ARRAY"
+    assert kinds["seen_at"] == "timestamp without time zone"
+    assert (kinds["amount"], kinds["day"], kinds["urgent"]) == ("numeric", "date", "boolean")
+    sizes = {one["column_name"]: (one["numeric_precision"], one["numeric_scale"]) for one in found}
+    assert sizes["amount"] == sizes["cost"] == (38, 12)
+
+
+async def test_a_cost_event_arrives_whole(pipeline: Pipeline, warehouse: Warehouse) -> None:
+    """Every field of the declaration is a column, those that are not known are null."""
+    known = cost("whole", tenant="acme", input_tokens=2**40, output_tokens=0, cost=Decimal("0.1"), price_row="r")
+    unknown = cost("unknown", certainty="UNCERTAIN", outcome="ambiguous")
+    pipeline.write("costs", [known, unknown])
+    whole = await warehouse.row(pipeline.table("costs"), "cost_id", "whole")
+    assert {name: whole[name] for name in known} == {**known, "started_at": AT.replace(tzinfo=None)}
+    row = await warehouse.row(pipeline.table("costs"), "cost_id", "unknown")
+    assert {name for name, value in row.items() if value is None} == set(row) - set(unknown)
+
+
+async def test_a_repeated_event_replaces_its_row(pipeline: Pipeline, warehouse: Warehouse) -> None:
+    """Also within one batch; the key of the record, which all have in common, is not the row's."""
+    pipeline.write("results", [result("again", large=1), result("again", large=2), result("other")])
+    pipeline.write("results", [result("again", large=3, cost=None)])
+    where = f"select large, cost from {pipeline.table('results')} where event_id in ('again', 'other')"
+    rows = await warehouse.until(where, lambda rows: len(rows) == 2 and {"large": 3, "cost": None} in rows)
+    assert [row for row in rows if row["large"] != 3] == [{"large": 2**62, "cost": Decimal("0.000000000001")}]
+
+
+async def test_what_a_transaction_aborted_never_arrives(pipeline: Pipeline, warehouse: Warehouse) -> None:
+    """A record that was committed after it, in the same partition, is there, so the aborted one was passed."""
+    pipeline.write("results", [result("aborted")], commit=False)
+    pipeline.write("results", [result("after")])
+    await warehouse.row(pipeline.table("results"), "event_id", "after")
+    assert not await warehouse.rows(f"select 1 from {pipeline.table('results')} where event_id = 'aborted'")
+
+
+async def test_what_can_not_be_decoded_is_kept_aside(pipeline: Pipeline, warehouse: Warehouse) -> None:
+    """It goes to the connector's own topic with the reason, and what follows arrives."""
+    pipeline.producer.begin_transaction()
+    pipeline.producer.produce(pipeline.topic("costs"), b"not avro")
+    pipeline.producer.commit_transaction(20)
+    pipeline.write("costs", [cost("behind")])
+    await warehouse.row(pipeline.table("costs"), "cost_id", "behind")
+    kept = first_record(pipeline.addresses, f"{pipeline.connector('costs')}.dlq")
+    assert kept.value() == b"not avro"
+    headers = dict(kept.headers() or [])
+    assert headers["__connect.errors.stage"] == b"VALUE_CONVERTER"
+    assert headers["__connect.errors.topic"] == pipeline.topic("costs").encode()
+
+
+async def test_a_new_field_is_a_new_column(pipeline: Pipeline, warehouse: Warehouse) -> None:
+    """Rows from before have null in it, and records with the old schema still arrive."""
+    pipeline.write("results", [result("before")])
+    await warehouse.row(pipeline.table("results"), "event_id", "before")
+    old = pipeline.writers["results"]
+    more = {**computed("mood", ["null", "string"]), "default": None}
+    pipeline.declare({**SORT, "fields": [*FIELDS, more]})
+    await asyncio.to_thread(pipeline.apply)
+    pipeline.write("results", [result("with", mood="fine")])
+    assert (await warehouse.row(pipeline.table("results"), "event_id", "with"))["mood"] == "fine"
+    assert (await warehouse.row(pipeline.table("results"), "event_id", "before"))["mood"] is None
+    pipeline.writers["results"] = old
+    pipeline.write("results", [result("late")])
+    assert (await warehouse.row(pipeline.table("results"), "event_id", "late"))["mood"] is None
+
+
+async def test_after_a_crash_the_table_is_the_topic(pipeline: Pipeline, warehouse: Warehouse) -> None:
+    """The worker is killed while records arrive: nothing is missing, nothing is there twice, the newest wins."""
+    table, events = pipeline.table("results"), 3000
+    ids = [f"crash-{number % (events // 2)}" for number in range(events)]
+
+    def write(numbers: range) -> None:
+        pipeline.write("results", [result(ids[number], large=number) for number in numbers])
+
+    write(range(1000))
+    await warehouse.until(f"select 1 from {table} where event_id like 'crash-%'", len)
+    write(range(1000, 2000))
+    crash = asyncio.create_task(asyncio.to_thread(pipeline.worker.crash))
+    await asyncio.to_thread(write, range(2000, events))
+    await crash
+    wanted = {ids[number]: number for number in range(events)}
+    rows = await warehouse.until(
+        f"select event_id, large from {table} where event_id like 'crash-%'",
+        lambda rows: {row["event_id"]: row["large"] for row in rows} == wanted,
+    )
+    assert len(rows) == len(wanted)
+
+
+async def test_a_dead_task_is_told_and_restarted(pipeline: Pipeline, warehouse: Warehouse) -> None:
+    """Its connector is RUNNING still; `status` names the cause and exits 1; when that is gone, `restart` goes on."""
+    name, table = pipeline.connector("costs"), pipeline.table("costs")
+    pipeline.write("costs", [cost("first")])
+    await warehouse.row(table, "cost_id", "first")
+    # Somebody's own rule, which a record breaks.
+    await warehouse.connection.execute(f"alter table {table} add constraint short check (attempt < 100)")
+    pipeline.write("costs", [cost("refused", attempt=1000)])
+    async with asyncio.timeout(30):
+        while True:
+            done = await asyncio.to_thread(pipeline.cli, "connect", "status", name)
+            if done.exit_code:
+                break
+            await asyncio.sleep(0.1)
+    assert done.exit_code == 1
+    connector, tasks = done.stdout.splitlines()[1].split()[1:3]
+    assert (connector, tasks) == ("RUNNING", "FAILED")
+    assert "violates check constraint" in done.stderr
+    await warehouse.connection.execute(f"alter table {table} drop constraint short")
+    await asyncio.to_thread(pipeline.must, "connect", "restart", name)
+    assert (await warehouse.row(table, "cost_id", "refused"))["attempt"] == 1000
+    await asyncio.to_thread(pipeline.must, "connect", "status", name)
+
+
+def first_record(addresses: Addresses, topic: str) -> Any:
+    """Return the first record of a topic's only partition."""
+    consumer = Consumer({"bootstrap.servers": addresses.bootstrap, "group.id": topic, "enable.auto.commit": False})
+    try:
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        return consumer.consume(1, timeout=20)[0]
+    finally:
+        consumer.close()
