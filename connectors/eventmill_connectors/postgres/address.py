@@ -12,13 +12,12 @@ _REMEDY = "It looks like postgresql://user:password@host:5432/database; write sp
 
 def masked(url: str) -> str:
     """Return `url` with *** for the password, wherever in it the password stands. Never raises."""
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return "***"   # no URL: any part of it may be the password
+    scheme, found, rest = _SECRETS.sub(r"\g<name>***", url).partition("://")
+    if not found or scheme not in _SCHEMES:
+        return "***"   # not what it should be: any part of it may be the password
     credentials, at, place = rest.rpartition("@")   # a password may hold an @ that should have been %40
     user, colon, _ = credentials.partition(":")
-    shown = f"{user}:***{at}" if colon else f"{credentials}{at}"
-    return f"{scheme}://{shown}" + _SECRETS.sub(r"\g<name>***", place)
+    return f"{scheme}://{user}:***@{place}" if colon else f"{scheme}://{credentials}{at}{place}"
 
 
 def checked(url: str) -> str:
