@@ -100,14 +100,15 @@ CONFIG: dict[str, Any] = {
 
 
 def make_tokenizer(words: int = 60) -> Tokenizer:
-    """Return a tokenizer of bytes and a few words: every text has tokens."""
+    """Return a tokenizer whose words are the letters."""
     vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
     vocabulary |= {chr(ord("a") + n): len(vocabulary) + n for n in range(26)}
     vocabulary |= {f"##{chr(ord('a') + n)}": 30 + n for n in range(min(26, words - 30))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    special = [("[CLS]", 2), ("[SEP]", 3)]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=special)
     return tokenizer
 
 
@@ -117,7 +118,10 @@ def write_encoder(folder: Path, config: Mapping[str, Any] = CONFIG, pooling: str
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / "model.safetensors")
     kinds = ("Transformer", "Pooling", "Normalize")
-    modules = [{"type": f"sentence_transformers.models.{kind}", "path": ("", "1_Pooling", "")[n]} for n, kind in enumerate(kinds)]
+    paths = ("", "1_Pooling", "2_Normalize")
+    modules = [
+        {"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in zip(kinds, paths, strict=True)
+    ]
     modes = {"pooling_mode_mean_tokens": pooling == "mean", "pooling_mode_cls_token": pooling == "cls"}
     (folder / "1_Pooling").mkdir(exist_ok=True)
     for name, document in (

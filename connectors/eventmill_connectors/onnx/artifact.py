@@ -58,7 +58,7 @@ class Artifact:
         return self.folder / TOKENIZER_FILE if TOKENIZER_FILE in self.manifest.files else None
 
     def __str__(self) -> str:
-        return f"{self.manifest.name}@{self.manifest.version}"
+        return f"{self.manifest.name}@{self.manifest.version or 'new'}"
 
 
 def open_artifact(path: Path) -> Artifact:

@@ -30,8 +30,9 @@ class FrozenRun:
 def run_frozen(manifest: Manifest, parity: Parity, session: OnnxSession, *, alone: bool) -> FrozenRun:
     """Compute all frozen inputs; if `alone`, in batches and each record by itself, else only the latter.
 
-    Raises ModelUnusable if the model fails.
+    Raises ModelUnusable if the model fails, or if the arrays are not those of this model.
     """
+    _refuse_others(manifest, parity)
     try:
         if not manifest.varies_in_rows:
             return FrozenRun(session.run(parity.inputs), 1, same_alone=True, difference_alone=0.0)
@@ -41,6 +42,21 @@ def run_frozen(manifest: Manifest, parity: Parity, session: OnnxSession, *, alon
             f"the model {manifest.name} fails on its frozen inputs: {error.message}",
             remedy="Give it inputs that it can compute with --parity FILE.npz",
         ) from error
+
+
+def _refuse_others(manifest: Manifest, parity: Parity) -> None:
+    # Arrays of another model must not pass for want of anything to compare.
+    names = {"input_ids", "attention_mask"} if manifest.takes_text else {spec.name for spec in manifest.inputs}
+    strange = set(parity.inputs) ^ names | (set(parity.outputs) - {spec.name for spec in manifest.outputs})
+    if strange:
+        raise ModelUnusable(
+            f"the frozen inputs and outputs are not those of {manifest.name}: {', '.join(sorted(strange))}",
+            remedy=f"Its inputs are {', '.join(sorted(names))}, as arrays called in.<input>",
+        )
+    arrays = (*parity.inputs.values(), *parity.outputs.values())
+    counts = {len(array) if array.ndim else 0 for array in arrays}
+    if (manifest.varies_in_rows or manifest.takes_text) and (len(counts) != 1 or 0 in counts):
+        raise ModelUnusable(f"the frozen inputs and outputs of {manifest.name} differ in records, or have none")
 
 
 def _in_batches(manifest: Manifest, parity: Parity, session: OnnxSession, *, alone: bool) -> FrozenRun:

@@ -1,6 +1,7 @@
 """`eventmill models import`: any ONNX file becomes an artefact, once it was seen to compute here what it should."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # of onnx, which has types, and raises it
-from onnx import ModelProto, TensorProto, checker, defs
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, defs
 
 from eventmill_connectors.onnx.artifact import Artifact, check_name, file_hash, new_folder
-from eventmill_connectors.onnx.assembly import Made, all_nodes, draft, finish, parity_texts, text_parity, write_model
+from eventmill_connectors.onnx.assembly import Made, draft, finish, parity_texts, text_parity, write_model
 from eventmill_connectors.onnx.extend import add_classes, add_pooling
 from eventmill_connectors.onnx.manifest import (
     CONFIDENCE,
@@ -28,6 +29,8 @@ from eventmill_connectors.onnx.session import Device, OnnxSession, operator_name
 from eventmill_schemas.errors import ModelFailed, ModelUnusable, UsageError
 
 _ONNX_DOMAINS = ("", "ai.onnx.ml")
+_DTYPES = {"object", "bool", "float16", "float32", "float64"}
+_DTYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _ROWS = 4   # of trial inputs
 _QUANTISED = ("QLinear", "QuantizeLinear", "DequantizeLinear", "DynamicQuantize", "MatMulInteger", "ConvInteger")
 
@@ -82,19 +85,19 @@ def _read(file: Path) -> ModelProto:
     except (DecodeError, ValueError) as error:
         raise ModelUnusable(f"{file} is no ONNX file: {error}") from error
     except checker.ValidationError as error:
-        raise ModelUnusable(f"the external data of {file} can't be read: {_first_line(error)}") from error
+        raise ModelUnusable(f"the external data of {file} can't be read: {_shortened(error)}") from error
     _refuse_unknown_operators(file, model)
     try:
         checker.check_model(model)
     except (checker.ValidationError, ValueError) as error:
-        raise ModelUnusable(f"{file} is no valid ONNX model: {_first_line(error)}") from error
+        raise ModelUnusable(f"{file} is no valid ONNX model: {_shortened(error)}") from error
     return model
 
 
 def _refuse_unknown_operators(file: Path, model: ModelProto) -> None:
     """Name the operators that ONNX does not define; what a runtime adds in domains of its own, it will know itself."""
     own = {(function.domain, function.name) for function in model.functions}
-    used = {("" if node.domain == "ai.onnx" else node.domain, node.op_type) for node in all_nodes(model.graph)} - own
+    used = {("" if node.domain == "ai.onnx" else node.domain, node.op_type) for node in _all_nodes(model.graph)} - own
     unknown = sorted(
         operator_name(domain, operator)
         for domain, operator in used
@@ -183,7 +186,7 @@ def _own_labels(model: ModelProto) -> tuple[str, ...] | None:
 
 
 def _precision(model: ModelProto) -> str:
-    if any(node.op_type.startswith(_QUANTISED) for node in all_nodes(model.graph)):
+    if any(node.op_type.startswith(_QUANTISED) for node in _all_nodes(model.graph)):
         return "int8"
     halves = sum(weight.data_type == TensorProto.FLOAT16 for weight in model.graph.initializer)
     singles = sum(weight.data_type == TensorProto.FLOAT for weight in model.graph.initializer)
@@ -240,14 +243,22 @@ def _numbers(spec: TensorSpec, rows: int) -> Array:
 
 
 def _dtype(spec: TensorSpec) -> np.dtype[Any]:
-    try:
-        return np.dtype(spec.dtype)
-    except TypeError as error:
+    if spec.dtype not in _DTYPES:
         raise ModelUnusable(
             f"{spec.name} is of the type {spec.dtype}, which numpy does not have",
             remedy="Cast it to float32 in the graph",
-        ) from error
+        )
+    return np.dtype(spec.dtype)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _all_nodes(graph: GraphProto) -> Iterable[NodeProto]:
+    """Return the nodes of a graph and of those inside its nodes."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(inner)
+
+
+def _shortened(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -63,10 +63,10 @@ class Manifest:
     """A model artefact, described. Immutable: a change makes another version.
 
     `vector_space` names the set of vectors that may be compared with each other; None without an embedding.
-    `files` are the sha256 hashes of all files beside the manifest. `operators` counts the nodes of the file, with
-    their domain where it is not ONNX's own. `batch_invariant` says that on a CPU a record's outputs have the same bits
-    alone and in any batch of the same shapes; where it is false, records are run one at a time. `head` is the report
-    of the training of a classification head.
+    `files` are the sha256 hashes of all files beside the manifest. `operators` counts the nodes as ONNX Runtime
+    assigned them, with their domain where it is not ONNX's own. `batch_invariant` says that on a CPU a record's
+    outputs have the same bits alone and in any batch of the same shapes; where it is false, records are run one at a
+    time. `head` is the report of the training of a classification head.
     """
 
     name: str

@@ -58,7 +58,7 @@ class OnnxSession:
         """
         self.device = device
         runtime = _runtime()
-        self._session, reason = _open(runtime, artifact.model, device, optimised)
+        self._session, reason = _open(runtime, artifact, device, optimised)
         self.provider: str = self._session.get_providers()[0]
         if device.kind == "cuda" and device.require_gpu and self.provider != CUDA:
             raise ModelUnusable(
@@ -87,6 +87,13 @@ class OnnxSession:
         except self._failures as error:
             raise _failure(error) from error
 
+    def operator_counts(self) -> dict[str, int]:
+        """Return how many nodes of each operator there are, over all providers."""
+        total: Counter[str] = Counter()
+        for nodes in self.operators.values():
+            total.update(nodes)
+        return dict(sorted(total.items()))
+
     def _run_plain(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         values = self._session.run(self._names, dict(inputs), self._run_options)
         return dict(zip(self._names, values, strict=True))
@@ -110,7 +117,7 @@ def _runtime() -> ModuleType:
     return runtime
 
 
-def _open(runtime: ModuleType, file: Path, device: Device, optimised: bool) -> tuple[Any, str]:
+def _open(runtime: ModuleType, artifact: Artifact, device: Device, optimised: bool) -> tuple[Any, str]:
     """Return the session, and why it is not on the GPU if that was asked for."""
     options = runtime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -123,23 +130,23 @@ def _open(runtime: ModuleType, file: Path, device: Device, optimised: bool) -> t
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if device.kind == "cpu":
-        return _loaded(runtime, file, options, [CPU]), ""
+        return _loaded(runtime, artifact, options, [CPU]), ""
     reason = ""
     with contextlib.redirect_stdout(io.StringIO()):   # it prints what it misses, and so does `_missing` say
         runtime.preload_dlls()
     try:
-        session = _loaded(runtime, file, options, [(CUDA, _cuda_options(device)), CPU])
+        session = _loaded(runtime, artifact, options, [(CUDA, _cuda_options(device)), CPU])
     except ModelUnusable as error:
         reason = error.message
-        session = _loaded(runtime, file, options, [CPU])
+        session = _loaded(runtime, artifact, options, [CPU])
     return session, reason or _missing(runtime)
 
 
-def _loaded(runtime: ModuleType, file: Path, options: Any, providers: list[Any]) -> Any:
+def _loaded(runtime: ModuleType, artifact: Artifact, options: Any, providers: list[Any]) -> Any:
     try:
-        return runtime.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
+        return runtime.InferenceSession(str(artifact.model), options, providers=providers, enable_fallback=0)
     except _failures(runtime) as error:
-        raise ModelUnusable(f"{file} can't be loaded: {_first_line(error)}") from error
+        raise ModelUnusable(f"{artifact} can't be loaded: {_first_line(error)}") from error
 
 
 def _cuda_options(device: Device) -> dict[str, str]:
@@ -205,4 +212,5 @@ def _failure(error: BaseException) -> ModelFailed:
 def _first_line(error: BaseException) -> str:
     # ONNX Runtime begins with its own name, the number and the name of the error.
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+ : )?", "", line)[:500]
+    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+ : )?(Load model from \S+ failed:)?", "", line)
+    return re.sub(r"/onnxruntime_src/\S+ ", "", line)[:500]
