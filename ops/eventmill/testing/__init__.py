@@ -4,6 +4,7 @@ from eventmill.testing.replies import Replies, Reply, reply
 from eventmill.testing.stage_run import Incoming, StageRun, run_stage, run_stage_async
 from eventmill.trying.observed import Exchange
 from eventmill.trying.trial import Call, Trial
+from eventmill_connectors.testing import VectorsInMemory, WordModels
 
 __all__ = [
     "Call",
@@ -13,6 +14,8 @@ __all__ = [
     "Reply",
     "StageRun",
     "Trial",
+    "VectorsInMemory",
+    "WordModels",
     "reply",
     "run_stage",
     "run_stage_async",

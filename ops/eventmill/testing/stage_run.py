@@ -13,11 +13,12 @@ from typing import Any
 from eventmill.config import load
 from eventmill.testing.replies import NoModels, Replies, ScriptedReplies
 from eventmill.trying.inputs import LocalSchema
+from eventmill.trying.local import local_parts
 from eventmill.trying.stages import find_stage
 from eventmill.trying.trial import Outside, StageTrial, Trial, TrialGate
 from eventmill_agents.cost import total_cost
 from eventmill_agents.outcome import DeadLetter, Skip
-from eventmill_agents.ports import ChatModels
+from eventmill_agents.ports import ChatModels, LocalModels, VectorStores
 from eventmill_agents.steps.python import load_functions
 from eventmill_connectors.pricing import PriceList
 from eventmill_schemas import ids
@@ -85,13 +86,15 @@ class StageRun:
         return total_cost(self.costs)
 
 
-def run_stage(
+def run_stage(  # noqa: PLR0913 - what surrounds a stage, each by its name
     pipeline: str | Path | Pipeline,
     stage: str,
     events: Iterable[Mapping[str, Any] | Incoming],
     *,
     replies: Replies | None = None,
     models: ChatModels | None = None,
+    local_models: LocalModels | None = None,
+    stores: VectorStores | None = None,
     schema: str | Path | Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> StageRun:
@@ -100,7 +103,15 @@ def run_stage(
     For tests that are plain functions; takes and returns what `run_stage_async` does.
     """
     running = run_stage_async(
-        pipeline, stage, events, replies=replies, models=models, schema=schema, environ=environ
+        pipeline,
+        stage,
+        events,
+        replies=replies,
+        models=models,
+        local_models=local_models,
+        stores=stores,
+        schema=schema,
+        environ=environ,
     )
     try:
         asyncio.get_running_loop()
@@ -110,13 +121,15 @@ def run_stage(
     raise UsageError("`run_stage` was called in an event loop", remedy="Write `await run_stage_async(...)` there")
 
 
-async def run_stage_async(
+async def run_stage_async(  # noqa: PLR0913 - as above
     pipeline: str | Path | Pipeline,
     stage: str,
     events: Iterable[Mapping[str, Any] | Incoming],
     *,
     replies: Replies | None = None,
     models: ChatModels | None = None,
+    local_models: LocalModels | None = None,
+    stores: VectorStores | None = None,
     schema: str | Path | Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> StageRun:
@@ -125,6 +138,8 @@ async def run_stage_async(
     `pipeline`: a pipeline file. `replies`: what models answer, in the order of calls: a list of answers (a dict),
     texts, what `reply(...)` returns, errors to raise, and functions of the ChatRequest that return one of these; or
     such a list for each step by its name; or one function for all calls. `models`: models of your own in their place.
+    `local_models` and `stores` compute and keep vectors for the steps that need them: `WordModels` and
+    `VectorsInMemory` of this package are quick, and need no files.
 
     `schema`: the Avro schema of the events, a file or its content: times and decimals may then be text, and defaults
     are filled in, as in `eventmill produce`. Without it a step sees the fields as they are given. `environ`: for
@@ -139,7 +154,8 @@ async def run_stage_async(
     found = find_stage(described, stage)
     script = _script(found, replies, models)
     functions = load_functions(described.folder, [step for step in found.steps if isinstance(step, PythonStep)])
-    outside = Outside(models or script, PriceList(described.prices), functions)
+    local = local_parts(described, local_models, stores)
+    outside = Outside(models or script, PriceList(described.prices), functions, local)
     trial = StageTrial(described, found, outside, lambda: TrialGate(_at_once, _WAITS))
     incoming = _Incoming(found, schema)
     trials = tuple([await incoming.run(trial, event, number) for number, event in enumerate(events)])

@@ -15,7 +15,7 @@ from eventmill.produce.schema import WriterSchema, read_schema
 from eventmill.produce.source import Reader
 from eventmill_schemas.avro_scalars import Misfit
 from eventmill_schemas.codec import AvroReader, AvroWriter
-from eventmill_schemas.errors import InputFileError, Undecodable, UnstorableResult, UsageError
+from eventmill_schemas.errors import Undecodable, UnstorableResult, UsageError
 from eventmill_schemas.events import RawRecord, Source
 from eventmill_schemas.pipeline import Format
 from eventmill_schemas.result_schema import schema_text
@@ -79,6 +79,20 @@ def record_of(topic: str, offset: int, key: bytes | None, value: bytes | None, h
     return RawRecord(Source(topic, 0, offset), key, value, tuple(headers), time.time_ns() // 1_000_000)
 
 
+def own_schema(path: str) -> LocalSchema | None:
+    """Return the schema that a file says itself, as Avro files and mailboxes do. Raises InputFileError, UsageError."""
+    source = file_source(path)
+    if not source.is_rereadable:
+        return None
+    reader = Reader(source)
+    try:
+        reader.open()
+        found = reader.own_schema
+    finally:
+        reader.close()
+    return None if found is None else LocalSchema(found)
+
+
 def read_file(path: str, topic: str, schema: LocalSchema, count: int, key: str | None = None) -> Inputs:
     """Return the first `count` events of a file that `eventmill produce` takes; "-" is standard input.
 
@@ -98,17 +112,18 @@ def read_file(path: str, topic: str, schema: LocalSchema, count: int, key: str |
         encoder = plan.encoder(topic, written)
         for row in reader.rows():
             if isinstance(row, BadRow):
-                raise InputFileError(row.reason, file=source.name, line=row.line, remedy=row.remedy)
+                raise source.error(row, row.remedy)
             try:
                 encoded = encoder.encode(row)
             except Unfit as unfit:
-                raise InputFileError(str(unfit), file=source.name, line=row.line) from None
+                bad = BadRow(row.line, row.last_line, str(unfit), text_line=row.text_line)
+                raise source.error(bad, None) from None
             records.append(record_of(topic, len(records), encoded.key, encoded.value))
-            places.append(f"{source.name}:{row.line}")
+            places.append(source.place(row.line, row.text_line))
             if len(records) == count:
                 break
     finally:
         reader.close()
     if not records:
-        raise UsageError(f"{source.name} has no events", remedy="Write one JSON object per line")
+        raise UsageError(f"{source.name} has no events")
     return Inputs(records, places, schema)

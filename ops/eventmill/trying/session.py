@@ -11,7 +11,8 @@ from pathlib import Path
 from eventmill.config import load
 from eventmill.dev.model.server import StandIn
 from eventmill.trying.answering import Answering, answering, at_stand_in, models_of
-from eventmill.trying.inputs import Inputs, LocalSchema, read_file
+from eventmill.trying.inputs import Inputs, LocalSchema, own_schema, read_file
+from eventmill.trying.local import open_local
 from eventmill.trying.stages import find_stage
 from eventmill.trying.trial import Outside, StageTrial, Trial, TrialGate
 from eventmill_agents.steps.python import StepFunction, load_functions
@@ -61,13 +62,13 @@ class Round:
 class Session:
     """Tries the same events again and again, each time with the files as they are then.
 
-    `on_wait` is told when an attempt waits for the next one. Blocks; not for use inside an event loop.
+    `on_notice` is told what a person may want to know meanwhile. Blocks; not for use inside an event loop.
     """
 
-    def __init__(self, wanted: Wanted, environ: Mapping[str, str], on_wait: Callable[[str], None]) -> None:
+    def __init__(self, wanted: Wanted, environ: Mapping[str, str], on_notice: Callable[[str], None]) -> None:
         self._wanted = wanted
         self._environ = environ
-        self._on_wait = on_wait
+        self._on_notice = on_notice
         self._kept: Sequence[RawRecord] | None = None   # read once: every round is about the same events
         self._typed: Inputs | None = None               # standard input can be read once only
 
@@ -114,12 +115,13 @@ class Session:
                 registry = SchemaRegistry(prepared.pipeline.kafka.registry)
                 opened.push_async_callback(registry.close)
                 schemas = registry
-            outside = Outside(models, PriceList(prepared.pipeline.prices), prepared.functions)
+            local = await open_local(prepared.pipeline, prepared.stage, opened, self._on_notice)
+            outside = Outside(models, PriceList(prepared.pipeline.prices), prepared.functions, local)
             trial = StageTrial(prepared.pipeline, prepared.stage, outside, lambda: TrialGate(self._pause))
             await _try_all(trial, Decoder(prepared.stage, schemas), prepared.inputs, on_trial)
 
     async def _pause(self, seconds: float, reason: str) -> None:
-        self._on_wait(f"waiting {seconds:.1f} s before the next attempt: {reason}")
+        self._on_notice(f"waiting {seconds:.1f} s before the next attempt: {reason}")
         await asyncio.sleep(seconds)
 
     def _inputs(self, pipeline: Pipeline, stage: Stage) -> Inputs:
@@ -160,7 +162,7 @@ async def _try_all(
 
 
 def _schema(pipeline: Pipeline, stage: Stage, wanted: Wanted) -> LocalSchema:
-    """Return the schema of a file's events: the one given, that of the stage before, else the registry's latest."""
+    """Return the schema of a file's events: the one given, that of the stage before, the registry's, the file's own."""
     if stage.format == Format.JSON:
         if wanted.schema is not None:
             raise UsageError(f"stage {stage.name!r} reads JSON, which has no schema", remedy="Leave out `--schema`")
@@ -174,15 +176,20 @@ def _schema(pipeline: Pipeline, stage: Stage, wanted: Wanted) -> LocalSchema:
     from eventmill.produce.schema import latest  # noqa: PLC0415 - asked only where nobody gives the schema
 
     remedy = "Give it with `--schema FILE.avsc`, as in `eventmill produce`"
+    own = own_schema(wanted.file or "-")
     try:
         found = latest(pipeline.kafka.registry, topic)
     except RegistryUnreachable as error:
+        if own is not None:
+            return own
         raise RegistryUnreachable(f"the schema of {topic} is not known: {error.message}", remedy=remedy) from None
     except SetupError as error:
         raise SetupError(error.message, remedy=remedy) from None
-    if found is None:
-        raise SetupError(f"the registry has no schema for {topic}", remedy=remedy)
-    return LocalSchema(found.avro)
+    if found is not None:
+        return LocalSchema(found.avro)
+    if own is not None:
+        return own
+    raise SetupError(f"the registry has no schema for {topic}", remedy=remedy)
 
 
 def _forget_modules(folder: str) -> None:

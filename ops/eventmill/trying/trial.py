@@ -10,6 +10,7 @@ from eventmill.trying.observed import Exchange, ObservedModels
 from eventmill_agents.calls import utc_now
 from eventmill_agents.cost import total_cost
 from eventmill_agents.enrich import Enricher
+from eventmill_agents.local_calls import LocalParts
 from eventmill_agents.outcome import DeadLetter, Outcome, Result, Skip
 from eventmill_agents.ports import ChatModels, Gate, Prices
 from eventmill_agents.steps.python import StepFunction
@@ -28,11 +29,12 @@ TOMBSTONE = "tombstone"
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a stage needs besides its files: models, prices, its python steps by target."""
+    """What a stage needs besides its files: models, prices, its python steps by target, local models and stores."""
 
     models: ChatModels
     prices: Prices
     functions: Mapping[str, StepFunction] = field(default_factory=dict)
+    local: LocalParts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,9 @@ class StageTrial:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._models = ObservedModels(outside.models)
-        self._enricher = Enricher(pipeline, stage, self._models, outside.prices, outside.functions, now=now)
+        self._enricher = Enricher(
+            pipeline, stage, self._models, outside.prices, outside.functions, local=outside.local, now=now
+        )
         self._gate = gate
         self._now = now
         text = schema_text(published(stage.result.avro, stage.result.file))

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -150,6 +151,17 @@ def test_a_stage_behind_another_needs_no_schema(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     (event,) = json.loads(done.stdout)["events"]
     assert (event["event_id"], event["result"]["text"], event["cost"]) == ("n0", "Broken.", "0")
+
+
+def test_a_file_with_a_schema_of_its_own_needs_no_other(folder: Path) -> None:
+    """An Avro file is tried without a registry; the event's place is its record."""
+    schema = json.loads(EVENT)
+    with (folder / "events.avro").open("wb") as file:
+        fastavro.writer(file, schema, [{"id": "n7", "body": "From Avro.", "at": 0}])
+    done = trying("read", "--from", "events.avro", "--stand-in", "--json")
+    assert done.exit_code == 0, done.output
+    (event,) = json.loads(done.stdout)["events"]
+    assert (event["event_id"], event["place"]) == ("n7", "events.avro: record 1")
 
 
 @pytest.mark.parametrize(

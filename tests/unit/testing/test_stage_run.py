@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventmill.testing import Incoming, reply, run_stage, run_stage_async
+from eventmill.testing import Incoming, VectorsInMemory, WordModels, reply, run_stage, run_stage_async
 from eventmill_schemas.chat import ChatReply, ChatRequest, Finish, Usage
 from eventmill_schemas.errors import ModelUnreachable, RateLimited, UsageError
 from eventmill_schemas.pipeline import ModelRef
@@ -281,3 +281,48 @@ def test_stages_can_be_chained(pipeline: Path) -> None:
     assert second.cost == 0
 
 
+
+
+LOCAL = """
+pipeline: shop
+models:
+  words: {onnx: models/words, price_per_hour: 0.36}
+stores:
+  notes: {model: words}
+postgres: "postgresql://nobody@127.0.0.1:9/none"
+routes: {writer: [{provider: openai, model: gpt-5-mini}]}
+stages:
+  read:
+    input: notes
+    event: {id: id}
+    result: mood.avsc
+    steps:
+      - retrieve: {store: notes, text: "{{ event.body }}", into: passages}
+      - classify: {model: words, text: "{{ event.body }}", into: mood, threshold: 0.9}
+      - complete: {route: writer, prompt: read.md}
+      - embed: {model: words, text: "{{ event.body }}", store: notes}
+"""
+
+
+def test_local_models_and_stores_are_doubles(pipeline: Path) -> None:
+    """A sure text is not asked about, an unsure one is; both are stored; the work of the machine has its price."""
+    pipeline.with_name("local.yaml").write_text(LOCAL)
+    events = [{"id": "n1", "body": "all good here"}, {"id": "n2", "body": "not so here"}]
+    stores = VectorsInMemory("notes")
+    run = run_stage(
+        pipeline.with_name("local.yaml"),
+        "read",
+        events,
+        replies=[{"mood": "BAD"}],
+        local_models=WordModels("words", labels=("GOOD", "BAD")),
+        stores=stores,
+    )
+    assert [result["mood"] for result in run.results] == ["GOOD", "BAD"]
+    assert [[call.exchange.model.model for call in trial.calls] for trial in run.trials] == [[], ["gpt-5-mini"]]
+    assert sorted(stores.stored["notes"]) == ["n1", "n2"]
+    local = [cost for cost in run.costs if cost.provider == "onnx"]
+    assert {cost.model for cost in local} == {"words@1"}
+    assert {cost.cost for cost in local} == {Decimal("0.0000002")}   # 0.002 s at 0.36 USD an hour
+    assert [call.cost.provider for trial in run.trials for call in trial.calls if call.cost] == ["openai"]
+    with pytest.raises(UsageError, match="no local model"):
+        run_stage(pipeline.with_name("local.yaml"), "read", events, stores=stores)
