@@ -22,7 +22,7 @@ lock: ## Resolve the dependencies of pyproject.toml anew into requirements.lock 
 	UV_CUSTOM_COMPILE_COMMAND="make lock" scripts/uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
 		--extra stack --extra test --extra dev --upgrade --quiet pyproject.toml -o requirements.lock
 	UV_CUSTOM_COMPILE_COMMAND="make lock" scripts/uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
-		--extra train --extra test --constraints requirements.lock --upgrade --quiet pyproject.toml -o requirements-train.lock
+		--extra stack --extra test --extra train --constraints requirements.lock --upgrade --quiet pyproject.toml -o requirements-train.lock
 
 .PHONY: fmt
 fmt: setup ## Repair what ruff can repair, the order of imports for one
@@ -67,7 +67,7 @@ chaos: setup ## Kill brokers, workers and connections at random and count what w
 .PHONY: parity
 parity: ## Compare MiniLM and linear heads with torch's own results, in .venv-train (6 GB)
 	@scripts/setup train
-	.venv-train/bin/python -m pytest tests/parity $(ARGS)
+	.venv-train/bin/python -m pytest tests/parity -s $(ARGS)
 
 .PHONY: sabotage
 sabotage: setup ## Break the code on purpose and see that a test notices
