@@ -177,6 +177,24 @@ class SchemaRegistry:
                 return None
             raise self._refused(subject, error) from error
 
+    async def versions(self, subject: str) -> list[Registered]:
+        """Return all that is registered for `subject`, the newest last; nothing where the subject is not known.
+
+        Raises SetupError where the registry refuses; RegistryUnreachable.
+        """
+
+        async def find(client: Any) -> list[Registered]:
+            numbers = sorted(int(number) for number in await client.get_versions(subject))
+            found = [await client.get_version(subject, number) for number in numbers]
+            return [Registered(int(one.schema_id), int(one.version), _checked(one.schema).schema_str) for one in found]
+
+        try:
+            return await self._ask(find)
+        except SchemaRegistryError as error:
+            if error.error_code in _NOT_FOUND:
+                return []
+            raise self._refused(subject, error) from error
+
     async def close(self) -> None:
         """Close the connections. Lookups in flight are cancelled, and with them who waits for one."""
         lookups = list(self._lookups.values())
