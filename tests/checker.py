@@ -108,17 +108,19 @@ def _words(text: object) -> str:
 # -- The command line --------------------------------------------------------------------------------------------------
 
 
-PRICE = "MODEL=INPUT,OUTPUT[,CACHE-READ[,CACHE-WRITE]]"
+PRICE = "MODEL=INPUT,OUTPUT[,CACHE-READ[,CACHE-WRITE]] or MODEL=PRICE/h"
 
 
 def _price(text: str) -> tuple[str, Rate]:
     model, _, rates = text.partition("=")
     try:
+        if model and rates.endswith("/h"):
+            return model, Rate(Decimal(0), Decimal(0), hour=Decimal(rates.removesuffix("/h")))
         amounts = [Decimal(rate) for rate in rates.split(",")]
     except InvalidOperation:
         amounts = []
     if not model or not 2 <= len(amounts) <= 4:
-        raise argparse.ArgumentTypeError(f"{text!r}: write {PRICE} in USD per million tokens")
+        raise argparse.ArgumentTypeError(f"{text!r}: write {PRICE} in USD per million tokens, or per hour of compute")
     return model, Rate(*amounts)
 
 
@@ -142,7 +144,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--other-costs", metavar="TOPIC", action="append", default=[], help="of another stage with the same ledger")
     add("--ledger", metavar="URL", help="address of the model stand-in")
     add("--ledger-since", metavar="N", type=int, default=0, help="leave out its calls up to this sequence number")
-    add("--price", metavar=PRICE, type=_price, action="append", help="USD per million tokens")
+    add("--price", metavar=PRICE, type=_price, action="append", help="USD per million tokens; per hour of compute")
     add("--when", metavar="FIELD=VALUE", type=_pair, help="the stage takes only events with that value")
     add("--skipped", metavar="N", type=int, default=0, help="events that end without an outcome")
     add("--expect-results", metavar="N", type=int)

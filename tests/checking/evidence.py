@@ -66,12 +66,13 @@ class Call(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """USD per million tokens. `cache_read`, `cache_write` None: as `input`."""
+    """USD per million tokens. `cache_read`, `cache_write` None: as `input`. `hour`: of a local model's compute time."""
 
     input: Decimal
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    hour: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Whether the cost records are right in themselves and agree with what the model's server counted. Pure and exact."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from checking.delivery import ERROR_HEADER, Inputs, Outputs, header
@@ -50,9 +50,12 @@ def cost_total(costs: Iterable[Fields], prices: Prices | None, found: Findings) 
             if claimed is not None:
                 total += claimed
             _count_open(cost, claimed, found)
-            rate = None if prices is None else prices.get(str(cost["model"]))
             if prices is None or cost["certainty"] == "UNCERTAIN":
                 continue
+            if is_local(cost):
+                _check_local(cost, claimed, prices, found)
+                continue
+            rate = prices.get(str(cost["model"]))
             tokens = _tokens(cost)
             if rate is None and tokens is not None:
                 found.add("mispriced", f"{cost['cost_id']}: no price was given for {cost['model']}")
@@ -61,6 +64,22 @@ def cost_total(costs: Iterable[Fields], prices: Prices | None, found: Findings) 
             if claimed != owed:
                 found.add("mispriced", f"{cost['cost_id']}: {plain(claimed)} instead of {plain(owed)}")
     return total
+
+
+def is_local(cost: Fields) -> bool:
+    """Whether a model that runs in the worker was at work: no server counts its calls."""
+    return cost.get("device") is not None
+
+
+def _check_local(cost: Fields, claimed: Decimal | None, prices: Prices, found: Findings) -> None:
+    """Ask for seconds x price per hour / 3600, rounded half-even; `model` is name@version, a price goes by the name."""
+    rate, seconds = prices.get(str(cost["model"]).partition("@")[0]), cost["compute_seconds"]
+    if rate is None or rate.hour is None:
+        found.add("mispriced", f"{cost['cost_id']}: no price per hour was given for {cost['model']}")
+        return
+    owed = (Decimal(seconds) * rate.hour / 3600).quantize(COST_PLACES, ROUND_HALF_EVEN)
+    if claimed != owed:
+        found.add("mispriced", f"{cost['cost_id']}: {plain(claimed)} instead of {plain(owed)}")
 
 
 def _claimed(cost: Fields, found: Findings) -> Decimal | None:
@@ -122,10 +141,14 @@ def against_ledger(
 ) -> Decimal | None:
     """Compare with what the server counted; return the ledger's tokens x price, None without prices.
 
+    The work of local models is left out: no server knows of it.
     A served call without a cost record is counted as unreported, unless a cost record says that one may have been
     billed. Where every served call has its cost record, tokens and amounts must be equal; else not more than the
     ledger's.
     """
+    costs, local = [cost for cost in costs if not is_local(cost)], [cost for cost in costs if is_local(cost)]
+    with localcontext(prec=DIGITS):
+        total -= sum((Decimal(cost["cost"]) for cost in local if cost["cost"] is not None), Decimal(0))
     served = [call for call in calls if call.served]
     billed = [tokens for cost in costs if (tokens := _tokens(cost)) is not None and any(tokens)]
     missing = len(served) - len(billed)

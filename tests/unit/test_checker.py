@@ -212,6 +212,39 @@ def test_cached_tokens_have_their_own_price() -> None:
     assert judge(replace(run, calls=None), EXPECT, PRICES).clean   # the ledger knows no cache
 
 
+LOCAL = {
+    "model": "mail@3f2a",
+    "device": "cpu",
+    "compute_seconds": Decimal("0.0123"),
+    "output_tokens": None,
+    "cost": Decimal("0.000000136667"),   # 0.0123 s x 0.04 USD / 3600
+}
+HOURLY = {**PRICES, "mail": Rate(Decimal(0), Decimal(0), hour=Decimal("0.04"))}
+
+
+def with_local_work(**changes: object) -> Evidence:
+    """Add the work of a local model to the first event, and to what its result says."""
+    run = clean_run()
+    local = cost(run.inputs[0], 6, cost_id="local", **{**LOCAL, **changes})
+    assert run.costs is not None
+    together = CALL + Decimal(str((local.fields or {})["cost"]))
+    return with_first_result(cost=together)(replace(run, costs=[*run.costs, local]))
+
+
+def test_the_work_of_a_local_model_is_priced_by_its_seconds_and_no_server_counts_it() -> None:
+    """Seconds x price per hour, to the last digit; the ledger is held against the other records only."""
+    report = judge(with_local_work(), EXPECT, HOURLY)
+    assert report.clean, report.faults
+    assert report.cost_total == Decimal("0.0027") + Decimal("0.000000136667")
+    assert report.ledger_total == Decimal("0.0027")
+
+
+@pytest.mark.parametrize("prices", [PRICES, {**PRICES, "mail": Rate(Decimal(0), Decimal(0), hour=Decimal("0.05"))}])
+def test_local_work_at_another_price_is_noticed(prices: dict[str, Rate]) -> None:
+    """A price that is not the one given, or none at all, is a fault of that record alone."""
+    assert judge(with_local_work(), EXPECT, prices).faults == {"mispriced": 1}
+
+
 def test_a_stage_with_a_condition_owes_nothing_for_what_it_drops() -> None:
     """Events that the condition drops are skipped, not lost; an outcome for one of them is a fault."""
     run = clean_run()
