@@ -73,6 +73,12 @@ parity: ## Compare MiniLM and linear heads with torch's own results, in .venv-tr
 sabotage: setup ## Break the code on purpose and see that a test notices
 	$(PYTHON) tests/sabotage/run.py $(ARGS)
 
+.PHONY: warehouse
+warehouse: setup ## Bring results into Postgres and into an Iceberg table, and read them back
+	@scripts/uv venv --quiet --allow-existing .eventmill/pyiceberg
+	@scripts/uv pip install --quiet --python .eventmill/pyiceberg/bin/python 'pyiceberg[sql-postgres,pyarrow]==0.12.0'
+	$(PYTHON) -m pytest tests/integration/test_warehouse.py tests/warehouse/iceberg.py $(ARGS)
+
 .PHONY: accept
 accept: setup ## Send the questions of FOLDER/test.csv through an example and count: make accept DATA=FOLDER
 	@test -n '$(DATA)' || { echo 'error: name the folder that holds test.csv: make accept DATA=FOLDER' >&2; exit 2; }

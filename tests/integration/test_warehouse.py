@@ -1,185 +1,18 @@
 """Results and costs in Postgres, by a real worker of Kafka Connect: types, upserts, transactions, crashes, failures."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from click.testing import Result
-from confluent_kafka import Consumer, Producer, TopicPartition
-from typer.testing import CliRunner
+from confluent_kafka import Consumer, TopicPartition
 
 from backends import Worker
-from eventmill.cli import app
 from eventmill.dev.addresses import Addresses
-from eventmill_connectors.registry import SchemaRegistry
-from eventmill_schemas.codec import AvroWriter
-
-PIPELINE = """
-pipeline: {name}
-kafka: {{bootstrap: "{kafka}", registry: "{registry}"}}
-stages:
-  sort: {{input: {name}.in, result: sort.avsc}}
-"""
-
-
-def computed(name: str, avro: Any) -> dict[str, Any]:
-    """Return a field that the stage takes from the event."""
-    return {"name": name, "type": avro, "from": f"event.{name}"}
-
-
-MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 12}
-MOMENT = {"type": "long", "logicalType": "timestamp-millis"}
-WRITER = {
-    "type": "record",
-    "name": "Writer",
-    "fields": [{"name": "name", "type": "string"}, {"name": "age", "type": ["null", "int"], "default": None}],
-}
-FIELDS = [
-    computed("category", {"type": "enum", "name": "Category", "symbols": ["BUG", "OTHER"]}),
-    computed("tags", {"type": "array", "items": "string"}),
-    computed("vector", {"type": "array", "items": "float"}),
-    computed("amount", MONEY),
-    computed("seen_at", MOMENT),
-    computed("day", {"type": "int", "logicalType": "date"}),
-    computed("reference", {"type": "string", "logicalType": "uuid"}),
-    computed("payload", "bytes"),
-    computed("large", "long"),
-    computed("ratio", "double"),
-    computed("urgent", "boolean"),
-    computed("order", ["null", "string"]),   # a word of SQL
-    computed("repliedBy", ["null", "string"]),   # not in lower case
-    computed("writer", WRITER),
-]
-SORT = {"type": "record", "name": "Sort", "fields": FIELDS}
-AT = datetime(2026, 11, 20, 8, 30, 1, 123000, tzinfo=UTC)
-REFERENCE = uuid4()
-
-
-def result(event_id: str, **changes: Any) -> dict[str, Any]:
-    """Return the fields of a result."""
-    return {
-        "event_id": event_id,
-        "category": "BUG",
-        "tags": ["a", "ü"],
-        "vector": [0.5, -0.25],
-        "amount": Decimal("-12345678901234567890.123456789012"),
-        "seen_at": AT,
-        "day": date(2026, 2, 28),
-        "reference": str(REFERENCE),
-        "payload": b"\x00\xff",
-        "large": 2**62,
-        "ratio": 0.1,
-        "urgent": True,
-        "order": "first",
-        "repliedBy": None,
-        "writer": {"name": "Ada", "age": None},
-        "tenant": "acme",
-        "source_topic": "in",
-        "source_partition": 0,
-        "source_offset": 7,
-        "processed_at": AT,
-        "model": "gpt",
-        "prompt": "p@1",
-        "cost": Decimal("0.000000000001"),
-        **changes,
-    }
-
-
-def cost(cost_id: str, **changes: Any) -> dict[str, Any]:
-    """Return the fields of a cost event that has no nullable one."""
-    return {
-        "cost_id": cost_id,
-        "call_id": "c",
-        "event_id": "e",
-        "pipeline": "p",
-        "stage": "s",
-        "step": "t",
-        "source_topic": "in",
-        "source_partition": 0,
-        "source_offset": 1,
-        "attempt": 1,
-        "provider": "openai",
-        "model": "gpt",
-        "outcome": "ok",
-        "certainty": "EXACT",
-        "currency": "USD",
-        "started_at": AT,
-        "duration_ms": 12,
-        **changes,
-    }
-
-
-class Pipeline:
-    """A stage whose topics the test writes to as a worker would, and the connectors of its topics."""
-
-    def __init__(self, folder: Path, addresses: Addresses, worker: Worker, name: str) -> None:
-        """Write the files."""
-        self.name, self.addresses, self.worker = name, addresses, worker
-        self.folder, self.connectors = folder, folder / "connect"
-        text = PIPELINE.format(name=name, kafka=addresses.bootstrap, registry=addresses.registry)
-        (folder / "pipeline.yaml").write_text(text)
-        self.declare(SORT)
-        self.writers: dict[str, AvroWriter] = {}
-        self.producer = Producer({"bootstrap.servers": addresses.bootstrap, "transactional.id": name})
-        self.producer.init_transactions(20)
-
-    def declare(self, schema: Mapping[str, Any]) -> None:
-        """Write the schema of results."""
-        (self.folder / "sort.avsc").write_text(json.dumps(schema))
-
-    def cli(self, *arguments: str) -> Result:
-        """Run a command of eventmill."""
-        environ = {"NO_COLOR": "1", "CONNECT": self.worker.url}
-        return CliRunner().invoke(app, list(arguments), env=environ)
-
-    def must(self, *arguments: str) -> Result:
-        """Run a command that must do its work."""
-        done = self.cli(*arguments)
-        assert done.exit_code == 0, done.output
-        return done
-
-    def apply(self) -> None:
-        """Make topics and schemas, and take the newest schemas for what is written from now on."""
-        self.must("apply", str(self.folder / "pipeline.yaml"), "--inputs", "--partitions", "1")
-        self.writers = asyncio.run(self._newest())
-
-    def topic(self, kind: str) -> str:
-        """Return the name of one of the stage's topics."""
-        return f"{self.name}.sort.{kind}"
-
-    def table(self, kind: str) -> str:
-        """Return the name of the table that belongs to a topic."""
-        return f"{self.name}_sort_{kind}"
-
-    def connector(self, kind: str) -> str:
-        """Return the name of the connector that belongs to a topic."""
-        return f"{self.topic(kind)}.postgres"
-
-    def write(self, kind: str, rows: Sequence[Mapping[str, Any]], *, commit: bool = True) -> None:
-        """Write records in one transaction, keyed like inputs: with anything."""
-        self.producer.begin_transaction()
-        for row in rows:
-            self.producer.produce(self.topic(kind), self.writers[kind].encode(row), key=b"\xff\xfe")
-        if commit:
-            self.producer.commit_transaction(20)
-        else:
-            self.producer.flush(20)
-            self.producer.abort_transaction(20)
-
-    async def _newest(self) -> dict[str, AvroWriter]:
-        registry = SchemaRegistry(self.addresses.registry)
-        try:
-            found = {kind: await registry.latest(f"{self.topic(kind)}-value") for kind in ("results", "costs")}
-        finally:
-            await registry.close()
-        return {kind: AvroWriter(one.schema, one.schema_id) for kind, one in found.items() if one is not None}
+from warehouse_pipeline import AT, FIELDS, SORT, SortPipeline, computed, cost, result
 
 
 class Warehouse:
@@ -210,16 +43,12 @@ class Warehouse:
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, connect: Worker) -> Pipeline:
+def pipeline(tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, connect: Worker) -> SortPipeline:
     """Give a stage whose two connectors run. Tests tell their records apart by their ids."""
-    made = Pipeline(tmp_path_factory.mktemp("pipeline"), addresses, connect, f"w{uuid4().hex[:10]}")
+    made = SortPipeline(tmp_path_factory.mktemp("pipeline"), addresses, connect, f"w{uuid4().hex[:10]}")
     made.apply()
     # What the database refuses is tried again a few times before the task gives up.
-    options = ("--registry", connect.registry, "--set", "flush.retry.delay.ms=100")
-    file = str(made.folder / "pipeline.yaml")
-    made.must("connect", "generate", "sort", "-o", str(made.connectors), "-p", file, *options)
-    made.must("connect", "validate", str(made.connectors))
-    made.must("connect", "apply", str(made.connectors))
+    made.connect("--set", "flush.retry.delay.ms=100")
     return made
 
 
@@ -233,7 +62,7 @@ async def warehouse(addresses: Addresses) -> AsyncIterator[Warehouse]:
         await connection.close()
 
 
-async def test_a_results_types_are_those_of_the_table(pipeline: Pipeline, warehouse: Warehouse) -> None:
+async def test_a_results_types_are_those_of_the_table(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """Exact decimals, times, enums, arrays, bytes; a record becomes columns of its own; names stay as they are."""
     pipeline.write("results", [result("types")])
     row = await warehouse.row(pipeline.table("results"), "event_id", "types")
@@ -255,7 +84,7 @@ async def test_a_results_types_are_those_of_the_table(pipeline: Pipeline, wareho
     assert sizes["amount"] == sizes["cost"] == (38, 12)
 
 
-async def test_a_cost_event_arrives_whole(pipeline: Pipeline, warehouse: Warehouse) -> None:
+async def test_a_cost_event_arrives_whole(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """Every field of the declaration is a column, those that are not known are null."""
     known = cost("whole", tenant="acme", input_tokens=2**40, output_tokens=0, cost=Decimal("0.1"), price_row="r")
     unknown = cost("unknown", certainty="UNCERTAIN", outcome="ambiguous")
@@ -266,7 +95,7 @@ async def test_a_cost_event_arrives_whole(pipeline: Pipeline, warehouse: Warehou
     assert {name for name, value in row.items() if value is None} == set(row) - set(unknown)
 
 
-async def test_a_repeated_event_replaces_its_row(pipeline: Pipeline, warehouse: Warehouse) -> None:
+async def test_a_repeated_event_replaces_its_row(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """Also within one batch; the key of the record, which all have in common, is not the row's."""
     pipeline.write("results", [result("again", large=1), result("again", large=2), result("other")])
     pipeline.write("results", [result("again", large=3, cost=None)])
@@ -275,7 +104,7 @@ async def test_a_repeated_event_replaces_its_row(pipeline: Pipeline, warehouse: 
     assert [row for row in rows if row["large"] != 3] == [{"large": 2**62, "cost": Decimal("0.000000000001")}]
 
 
-async def test_what_a_transaction_aborted_never_arrives(pipeline: Pipeline, warehouse: Warehouse) -> None:
+async def test_what_a_transaction_aborted_never_arrives(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """A record that was committed after it, in the same partition, is there, so the aborted one was passed."""
     pipeline.write("results", [result("aborted")], commit=False)
     pipeline.write("results", [result("after")])
@@ -283,7 +112,7 @@ async def test_what_a_transaction_aborted_never_arrives(pipeline: Pipeline, ware
     assert not await warehouse.rows(f"select 1 from {pipeline.table('results')} where event_id = 'aborted'")
 
 
-async def test_what_can_not_be_decoded_is_kept_aside(pipeline: Pipeline, warehouse: Warehouse) -> None:
+async def test_what_can_not_be_decoded_is_kept_aside(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """It goes to the connector's own topic with the reason, and what follows arrives."""
     pipeline.producer.begin_transaction()
     pipeline.producer.produce(pipeline.topic("costs"), b"not avro")
@@ -297,7 +126,7 @@ async def test_what_can_not_be_decoded_is_kept_aside(pipeline: Pipeline, warehou
     assert headers["__connect.errors.topic"] == pipeline.topic("costs").encode()
 
 
-async def test_a_new_field_is_a_new_column(pipeline: Pipeline, warehouse: Warehouse) -> None:
+async def test_a_new_field_is_a_new_column(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """Rows from before have null in it, and records with the old schema still arrive."""
     pipeline.write("results", [result("before")])
     await warehouse.row(pipeline.table("results"), "event_id", "before")
@@ -313,7 +142,7 @@ async def test_a_new_field_is_a_new_column(pipeline: Pipeline, warehouse: Wareho
     assert (await warehouse.row(pipeline.table("results"), "event_id", "late"))["mood"] is None
 
 
-async def test_after_a_crash_the_table_is_the_topic(pipeline: Pipeline, warehouse: Warehouse) -> None:
+async def test_after_a_crash_the_table_is_the_topic(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """The worker is killed while records arrive: nothing is missing, nothing is there twice, the newest wins."""
     table, events = pipeline.table("results"), 3000
     ids = [f"crash-{number % (events // 2)}" for number in range(events)]
@@ -335,7 +164,7 @@ async def test_after_a_crash_the_table_is_the_topic(pipeline: Pipeline, warehous
     assert len(rows) == len(wanted)
 
 
-async def test_a_dead_task_is_told_and_restarted(pipeline: Pipeline, warehouse: Warehouse) -> None:
+async def test_a_dead_task_is_told_and_restarted(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """Its connector is RUNNING still; `status` names the cause and exits 1; when that is gone, `restart` goes on."""
     name, table = pipeline.connector("costs"), pipeline.table("costs")
     pipeline.write("costs", [cost("first")])

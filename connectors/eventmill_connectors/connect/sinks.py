@@ -68,8 +68,6 @@ def _iceberg(source: Source, references: References, name: str) -> Settings:
         "iceberg.tables.auto-create-enabled": "true",
         "iceberg.tables.evolve-schema-enabled": "true",
         "iceberg.tables.default-id-columns": source.key,
-        # A null says something (a cost that is not known): it is never the default of its field.
-        "iceberg.tables.replace-null-with-default": "false",
         CONTROL_TOPIC: f"{name}.control",
         "iceberg.control.commit.interval-ms": "60000",
     }

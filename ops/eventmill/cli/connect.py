@@ -120,9 +120,11 @@ def apply(
     if controls:
         known = find_kafka(find_pipeline(pipeline, kafka), kafka, registry)
         _create_missing(Topics(command_settings(known)), controls)
+    done, found = {}, []
     with ConnectApi(url) as api:
-        done = {one.name: api.apply(one) for one in connectors}
-        found = [api.await_running(name, timeout) for name in done]
+        for one in connectors:   # one after the other: two that make their catalog at once would be in each other's way
+            done[one.name] = api.apply(one)
+            found.append(api.await_running(one.name, timeout))
     if json:
         show_json({"changes": done, "connectors": [_document(status) for status in found]})
     else:

@@ -73,6 +73,14 @@ class Connect:
         """Do nothing: the worker makes its own topics."""
 
 
+def has_plugins(folder: Path, archives: Path) -> bool:
+    """Whether the worker of the stack in `folder` was started with what is in `archives`, or was never started."""
+    try:
+        return str(archives) in (folder / _SETTINGS).read_text()
+    except FileNotFoundError:
+        return True
+
+
 def settings() -> dict[str, str]:
     """Return the worker's settings, without addresses and paths."""
     topics = {

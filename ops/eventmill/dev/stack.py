@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eventmill.dev import jars, process
 from eventmill.dev.addresses import Addresses
+from eventmill.dev.connect import has_plugins
 from eventmill.dev.folder import StackFolder
 from eventmill.dev.part import Report
 from eventmill.dev.parts import BASE, KINDS, build, known
@@ -135,9 +136,10 @@ class Stack:
         jars.ensure(cache, supervisor.report)
         if "connect" in asked:
             jars.ensure(cache, supervisor.report, jars.CONNECT)
-        if iceberg and not jars.is_complete(jars.archive_folder(cache, jars.ICEBERG)):
-            jars.ensure(cache, supervisor.report, jars.ICEBERG)
-            supervisor.end(["connect"])   # one that runs does not have it: a worker looks for plugins at its start
+        if iceberg:
+            added = jars.ensure(cache, supervisor.report, jars.ICEBERG)
+            if not has_plugins(self._folder.path, added):
+                supervisor.end(["connect"])   # a worker looks for plugins at its start only
         # A part that was never asked for takes no port.
         chosen = {name: kind for name, kind in KINDS.items() if name in BASE or name in asked}
         replace(supervisor, kinds=chosen).start([name for name in chosen if name in asked])
