@@ -6,6 +6,7 @@ values are not bounded: costs per tenant are on the cost topic.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+_TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -37,6 +38,34 @@ class Metrics:
             "eventmill_tokens", "Billed tokens.", ["stage", "model", "direction"], registry=registry
         )
         self.cost = Counter("eventmill_cost_usd", "Priced cost in USD.", ["stage", "model"], registry=registry)
+        self.local_models = Gauge(
+            "eventmill_local_model_info",
+            "1 for each local model, with the execution provider that really runs it.",
+            ["model", "version", "provider"],
+            registry=registry,
+        )
+        self.local_batches = Histogram(
+            "eventmill_local_batch_texts",
+            "Texts that a local model computed together.",
+            ["model"],
+            buckets=_TEXTS,
+            registry=registry,
+        )
+        self.local_tokens = Counter(
+            "eventmill_local_tokens", "Tokens that local models computed, with padding.", ["model"], registry=registry
+        )
+        self.local_seconds = Counter(
+            "eventmill_local_compute_seconds",
+            "Seconds that local models computed: of busy threads on the CPU, of the device on a GPU.",
+            ["model", "device"],
+            registry=registry,
+        )
+        self.local_queue = Gauge(
+            "eventmill_local_queue",
+            "What waits for a local model: tokens with padding, or runs.",
+            ["model"],
+            registry=registry,
+        )
         self.blocked = Counter(
             "eventmill_blocked_seconds",
             "Seconds spent at closed doors: at the lane door per replica, at the call door per event.",

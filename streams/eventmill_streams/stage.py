@@ -1,10 +1,11 @@
 """One replica of one stage, put together: where models, prices, schemas and Kafka meet the steps."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from eventmill_agents.enrich import Enricher
+from eventmill_agents.local_calls import LocalParts
 from eventmill_agents.ports import ChatModels, Prices
 from eventmill_agents.steps.python import StepFunction
 from eventmill_connectors.kafka.admin import Topics
@@ -16,6 +17,7 @@ from eventmill_schemas.records import cost_event_schema
 from eventmill_schemas.result_schema import published, schema_text
 from eventmill_schemas.topics import stage_topics, subject
 from eventmill_streams.decode import Decoder
+from eventmill_streams.local_watch import LocalModelWatch
 from eventmill_streams.preflight import Outputs, outputs
 from eventmill_streams.processor import StageProcessor
 from eventmill_streams.publish import Publisher
@@ -29,12 +31,16 @@ WINDOW_FACTOR = 8
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the outside gives a stage: its models, prices, registry and python steps."""
+    """What the outside gives a stage: its models, prices, registry and python steps.
+
+    `open_local` loads its local models and opens its stores, counting by what it is given; None: it has none.
+    """
 
     models: ChatModels
     prices: Prices
     registry: SchemaRegistry
     functions: dict[str, StepFunction]
+    open_local: Callable[[LocalModelWatch], Awaitable[LocalParts | None]] | None = None
 
 
 def limits(stage: Stage) -> Limits:
@@ -78,6 +84,7 @@ async def run_stage(
     worker = Worker(
         pipeline.kafka, stage.inputs, who, limits(stage), settings, found.largest_input, found.smallest_limit
     )
-    enricher = Enricher(pipeline, stage, parts.models, parts.prices, parts.functions)
+    local = None if parts.open_local is None else await parts.open_local(LocalModelWatch(worker.metrics))
+    enricher = Enricher(pipeline, stage, parts.models, parts.prices, parts.functions, local=local)
     processor = StageProcessor(Decoder(stage, parts.registry), enricher, publisher, worker.metrics, stage)
     await worker.run(processor, started)

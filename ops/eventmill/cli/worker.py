@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +19,15 @@ import uvloop
 from eventmill.cli.lazy import command_app
 from eventmill.cli.output import FAILED, OK, show_error
 from eventmill.config import load
+from eventmill.local_parts import open_local
+from eventmill_agents.local_calls import LocalParts
 from eventmill_agents.steps.python import load_functions
 from eventmill_connectors.chat.clients import ChatClients
 from eventmill_connectors.pricing import PriceList
 from eventmill_connectors.registry import SchemaRegistry
 from eventmill_schemas.errors import EventmillError, UsageError
 from eventmill_schemas.pipeline import CompleteStep, ModelRef, Pipeline, PythonStep, Stage
+from eventmill_streams.local_watch import LocalModelWatch
 from eventmill_streams.logs import LogFormat, configure
 from eventmill_streams.slot import slot_name
 from eventmill_streams.stage import Parts, run_stage
@@ -101,12 +105,15 @@ async def _run(pipeline: Pipeline, stage: Stage, slot: str | None, settings: Wor
     _check_prices(pipeline, asked, prices)
     functions = load_functions(pipeline.folder, [step for step in stage.steps if isinstance(step, PythonStep)])
     registry = SchemaRegistry(pipeline.kafka.registry)
-    try:
-        parts = Parts(models, prices, registry, functions)
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(models.close)
+        opened.push_async_callback(registry.close)
+
+        async def local(watch: LocalModelWatch) -> LocalParts | None:
+            return await open_local(pipeline, stage, watch, opened, _warn)
+
+        parts = Parts(models, prices, registry, functions, local)
         await run_stage(pipeline, stage, parts, slot, settings, _started)
-    finally:
-        await models.close()
-        await registry.close()
 
 
 def _check_prices(pipeline: Pipeline, models: Iterable[ModelRef], prices: PriceList) -> None:
@@ -122,6 +129,12 @@ def _started(address: str) -> None:
     import structlog  # noqa: PLC0415 - after configure()
 
     structlog.get_logger().info("listening", health=address)
+
+
+def _warn(message: str) -> None:
+    import structlog  # noqa: PLC0415 - after configure()
+
+    structlog.get_logger().warning(message)
 
 
 def _stage(pipeline: Pipeline, name: str) -> Stage:
