@@ -17,7 +17,7 @@ from eventmill_connectors.postgres.extension import Extension, find_extension
 from eventmill_connectors.postgres.pool import Database
 from eventmill_connectors.postgres.setup import DatabasePlan, plan
 from eventmill_connectors.postgres.stores import open_stores
-from eventmill_schemas.errors import SetupError, UsageError
+from eventmill_schemas.errors import ModelUnusable, SetupError, UsageError
 from eventmill_schemas.local_models import Passage, Query, VectorSpace
 from eventmill_schemas.pipeline import Pipeline, VectorStore
 
@@ -28,7 +28,7 @@ def wanted_spaces(pipeline: Pipeline) -> tuple[Wanted, ...]:
     Raises ModelUnusable where a model is not there or damaged; UsageError where it makes no vectors.
     """
     used = {store.model for store in pipeline.stores.values()}
-    artifacts = {model: open_artifact(Path(pipeline.models[model].path)) for model in used}
+    artifacts = {model: _artifact(pipeline, model) for model in used}
     return tuple(Wanted(store, _space_of(artifacts[store.model], store)) for store in pipeline.stores.values())
 
 
@@ -85,13 +85,21 @@ async def search(pipeline: Pipeline, name: str, text: str, ask: Callable[[Any], 
         raise UsageError(
             f"the pipeline has no store {name!r}", remedy=f"Its stores: {', '.join(pipeline.stores) or 'none'}"
         )
-    artifact = open_artifact(Path(pipeline.models[store.model].path))
+    artifact = _artifact(pipeline, store.model)
     wanted = Wanted(store, _space_of(artifact, store))
-    stores, _ = await open_stores(open_database(pipeline), [wanted])
+    database = open_database(pipeline)
     try:
+        stores, _ = await open_stores(database, [wanted])
         return await stores.search(name, ask(text_encoder(artifact)([text])[0]))
     finally:
-        await stores.close()
+        await database.close()
+
+
+def _artifact(pipeline: Pipeline, model: str) -> Artifact:
+    try:
+        return open_artifact(Path(pipeline.models[model].path))
+    except ModelUnusable as error:
+        raise ModelUnusable(f"model {model!r}: {error.message}", remedy=error.remedy) from error
 
 
 def _space_of(artifact: Artifact, store: VectorStore) -> VectorSpace:

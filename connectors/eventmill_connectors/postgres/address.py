@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 from eventmill_schemas.errors import SetupError
 
 _SCHEMES = ("postgresql", "postgres")
-_SECRETS = re.compile(r"(?P<name>[?&](?:password|sslpassword|passfile)=)[^&#]*", re.IGNORECASE)
+_SECRETS = re.compile(r"(?P<name>[?&](?:password|sslpassword|passfile)=)[^&]*", re.IGNORECASE)
 _REMEDY = "It looks like postgresql://user:password@host:5432/database; write special characters of the password as %XX"
 
 
