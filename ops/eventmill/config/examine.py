@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from eventmill.config.advice import Advice, advise
 from eventmill.config.load import Loaded
+from eventmill.config.local_examination import examine_local
 from eventmill.config.problems import Problems
 from eventmill_agents.enrich import Enricher
 from eventmill_agents.steps.python import StepFunction, load_functions
@@ -34,6 +35,8 @@ def examine(loaded: Loaded, environ: Mapping[str, str]) -> Examination:
     warnings = advise(loaded)
     _check_client(loaded, problems, warnings)
     unpriced = _check_models(loaded, environ, problems, warnings)
+    if loaded.pipeline.models:
+        examine_local(loaded, problems, warnings)
     for stage in loaded.pipeline.stages:
         _check_stage(stage, loaded, environ, problems)
     if problems:

@@ -264,10 +264,13 @@ EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/pipeline.yaml
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=[file.parent.name for file in EXAMPLES])
 def test_the_examples_are_right(file: Path) -> None:
-    """What is shown to users has neither mistakes nor warnings."""
+    """What is shown to users has neither mistakes nor warnings, but that of a model which is yet to be built."""
     done = subprocess.run(
         [sys.executable, "-m", "eventmill.cli", "check", str(file), "--json"],
-        env={"OPENAI_API_KEY": "sk-1"}, capture_output=True, text=True, timeout=60, check=False,
+        env={"OPENAI_API_KEY": "sk-1", "DATABASE_URL": "postgresql://h/d"},
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     found = json.loads(done.stdout)
-    assert (found["errors"], found["warnings"]) == ([], [])
+    to_be_built = "no worker can start here: there is no model at "
+    warnings = [one for one in found["warnings"] if not one["message"].startswith(to_be_built)]
+    assert (found["errors"], warnings) == ([], [])

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from eventmill.config.advice import advise
+from eventmill.config.examine import examine
 from eventmill.config.load import load_with_lines
+from eventmill_schemas.errors import PipelineFileErrors
 from eventmill_schemas.pipeline import (
     Cite,
     ClassifyStep,
@@ -173,3 +175,29 @@ def test_a_field_left_open_for_nobody_is_said(folder: Path) -> None:
     (folder / "pipeline.yaml").write_text("\n".join(lines))
     warnings = [advice.message for advice in advise(load_with_lines(folder / "pipeline.yaml", {}))]
     assert any("`category` stays open where `classify` is not sure" in warning for warning in warnings)
+
+
+def test_a_model_that_is_not_there_is_a_warning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check` passes where models are built elsewhere, and says that no worker can start here."""
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    text = PIPELINE.replace("onnx: models/minilm,", "onnx: models/minilm, price_per_hour: 1,")
+    (folder / "pipeline.yaml").write_text(text)
+    found = examine(load_with_lines(folder / "pipeline.yaml", {}), {"OPENAI_API_KEY": "x"})
+    said = [warning.message.replace(str(folder), "FOLDER") for warning in found.warnings]
+    assert [warning for warning in said if warning.startswith("no worker can start here")] == [
+        ("no worker can start here: there is no model at FOLDER/models/categories. "
+        "Make it with `eventmill models build` or `eventmill models import`"),
+        ("no worker can start here: there is no model at FOLDER/models/minilm. "
+        "Make it with `eventmill models build` or `eventmill models import`"),
+        "no worker can start here: `postgres` is empty, and stores are kept there",
+    ]
+
+
+def test_a_model_that_is_there_and_unusable_is_a_mistake(folder: Path) -> None:
+    """So is a model without a price, unless that is allowed."""
+    (folder / "models/categories").mkdir(parents=True)
+    with pytest.raises(PipelineFileErrors) as caught:
+        examine(load_with_lines(folder / "pipeline.yaml", {}), {})
+    messages = [error.message for error in caught.value.errors]
+    assert any("is no model" in message for message in messages)
+    assert "no price is known for the local model `minilm`" in messages
