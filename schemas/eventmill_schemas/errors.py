@@ -39,6 +39,7 @@ EventmillError
 │   ├── StaleGeneration    the consumer group has moved on: drop the assignment
 │   ├── ProducerFenced     another producer has taken our transactional id, or the broker gave ours up
 │   └── OutcomeUnknown     it may or may not have committed: reopen, read, repeat what is missing
+├── NotDelivered           Kafka did not acknowledge what a client sent
 ├── StackFailed            a server of the local stack does not start, or does not end
 ├── ConnectFailed          Kafka Connect does not answer, or a connector does not run
 └── InvariantViolated      going on could lose or double an event: the process stops
@@ -324,6 +325,12 @@ class OutcomeUnknown(DeliveryError):
     """The transaction may or may not have committed: open a new producer, read the offsets, repeat what is missing."""
 
     kind = "outcome_unknown"
+
+
+class NotDelivered(EventmillError):
+    """Events that a client sent were not acknowledged. They may be sent again; then one may be there twice."""
+
+    kind = "not_delivered"
 
 
 class StackFailed(EventmillError):

@@ -33,7 +33,7 @@ def read_schema(path: Path) -> Mapping[str, Any]:
         raise UsageError(f"{path}: the schema can't be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: this is not UTF-8 text") from None
-    return _parse(text, str(path))
+    return parse_schema(text, str(path))
 
 
 def register(registry_url: str, topic: str, avro: Mapping[str, Any]) -> WriterSchema:
@@ -54,7 +54,7 @@ def latest(registry_url: str, topic: str) -> WriterSchema | None:
     if found is None:
         return None
     try:
-        avro = _parse(found.schema, f"schema {found.schema_id} of {subject(topic)}")
+        avro = parse_schema(found.schema, f"schema {found.schema_id} of {subject(topic)}")
     except UsageError as error:
         raise SetupError(error.message, remedy="Give another one with `--schema FILE.avsc`") from None
     return WriterSchema(found.schema_id, found.schema, avro)
@@ -68,7 +68,8 @@ def missing_schema(topic: str) -> SetupError:
     )
 
 
-def _parse(text: str, place: str) -> Mapping[str, Any]:
+def parse_schema(text: str, place: str) -> Mapping[str, Any]:
+    """Return the record schema in a text. Raises UsageError, naming the `place` it is from."""
     try:
         avro = json.loads(text)
     except (ValueError, RecursionError) as error:

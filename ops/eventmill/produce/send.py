@@ -20,12 +20,18 @@ _DEFAULTS = {
     "queue.buffering.max.messages": 50_000,
     "log_level": 0,   # what matters comes back as an error
 }
-_FIXED = {
+FIXED = {
     "enable.idempotence": True,   # acks=all; a retry neither doubles nor reorders
     "partitioner": "murmur2_random",   # as Java's; librdkafka's own default is another hash
 }
+"""Settings that hold whatever else is set."""
 _LARGEST = 1_000_000_000   # librdkafka's bound of message.max.bytes
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+
+
+def sender_settings(client: Mapping[str, Any], max_bytes: int) -> dict[str, Any]:
+    """Return librdkafka's settings of a producer; `max_bytes`: the largest batch that the topic takes."""
+    return {**_DEFAULTS, **client, **FIXED, "message.max.bytes": min(max(max_bytes, 1000), _LARGEST)}
 
 
 class Sender:
@@ -37,9 +43,8 @@ class Sender:
     """
 
     def __init__(self, client: Mapping[str, Any], topic: str, max_bytes: int) -> None:
-        limit = {"message.max.bytes": min(max(max_bytes, 1000), _LARGEST)}
         self._errors: deque[KafkaError] = deque(maxlen=100)   # its append is no Python code that Ctrl-C could end
-        settings = {**_DEFAULTS, **client, **_FIXED, **limit, "error_cb": self._errors.append}
+        settings = {**sender_settings(client, max_bytes), "error_cb": self._errors.append}
         try:
             self._producer = Producer(settings)
         except KafkaException as error:
