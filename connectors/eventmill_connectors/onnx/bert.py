@@ -124,7 +124,9 @@ def _embeddings(graph: _Graph, weights: _Weights, config: Mapping[str, Any]) -> 
     inputs = [
         "input_ids",
         "",   # all tokens are in segment 0, whose row is added to the positions
-        graph.weight("embeddings.words", weights.get("embeddings.word_embeddings.weight", None, hidden)),
+        graph.weight(
+            "embeddings.words", weights.get("embeddings.word_embeddings.weight", config.get("vocab_size"), hidden)
+        ),
         graph.weight("embeddings.positions", positions + segments[0]),
         "",
         graph.weight("embeddings.scale", weights.get("embeddings.LayerNorm.weight", hidden)),

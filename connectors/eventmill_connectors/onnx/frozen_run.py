@@ -54,9 +54,12 @@ def _refuse_others(manifest: Manifest, parity: Parity) -> None:
             remedy=f"Its inputs are {', '.join(sorted(names))}, as arrays called in.<input>",
         )
     arrays = (*parity.inputs.values(), *parity.outputs.values())
-    counts = {len(array) if array.ndim else 0 for array in arrays}
+    counts = {len(array) if array.ndim else 0 for array in arrays} | ({len(parity.texts)} if parity.texts else set())
     if (manifest.varies_in_rows or manifest.takes_text) and (len(counts) != 1 or 0 in counts):
-        raise ModelUnusable(f"the frozen inputs and outputs of {manifest.name} differ in records, or have none")
+        raise ModelUnusable(
+            f"the frozen inputs and outputs of {manifest.name} differ in records, or have none",
+            remedy="Give each array as many rows as there are records",
+        )
 
 
 def _in_batches(manifest: Manifest, parity: Parity, session: OnnxSession, *, alone: bool) -> FrozenRun:

@@ -55,10 +55,10 @@ def check(artifact: Artifact, session: OnnxSession) -> GateReport:
     _check_operators(artifact, session)
     if not parity.outputs:
         raise ModelUnusable(f"{artifact.parity} has no outputs to compare with", remedy=_AGAIN)
-    if parity.texts:
-        _check_tokens(artifact, parity)
     tolerance = tolerance_of(manifest.precision)
     found = run_frozen(manifest, parity, session, alone=manifest.batch_invariant)
+    if parity.texts:
+        _check_tokens(artifact, parity)
     try:
         nearness = compare(parity.outputs, found.outputs, tolerance)
     except ValueError as error:

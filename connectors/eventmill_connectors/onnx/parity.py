@@ -41,20 +41,27 @@ class Parity:
 def read_parity(file: Path) -> Parity:
     """Read an npz file: arrays `in.<input>`, `out.<output>`, and `texts`. Raises ModelUnusable."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays: dict[str, Array] = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise ModelUnusable(f"there is no file {file}") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise ModelUnusable(f"{file} is no readable npz file: {error}") from error
+        # The library's own words advise to load what may be code.
+        raise ModelUnusable(
+            f"{file} is no file of arrays, or a damaged one", remedy="Write it with numpy.savez, without objects"
+        ) from error
     strange = [n for n in arrays if n != _TEXTS and not n.startswith((_INPUT, _OUTPUT))]
     if strange:
         raise ModelUnusable(
             f"{file}: unknown array {strange[0]!r}",
             remedy="Arrays are called in.<input>, out.<output> and texts",
         )
+    texts = tuple(str(text) for text in np.atleast_1d(arrays.pop(_TEXTS, np.array([], dtype=np.str_))))
+    arrays = {name: array.astype(np.object_) if array.dtype.kind == "U" else array for name, array in arrays.items()}
     return Parity(
         {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)},
         {name.removeprefix(_OUTPUT): array for name, array in arrays.items() if name.startswith(_OUTPUT)},
-        tuple(str(text) for text in np.atleast_1d(arrays.get(_TEXTS, np.array([], dtype=np.str_)))),
+        texts,
     )
 
 
@@ -64,5 +71,7 @@ def write_parity(file: Path, parity: Parity) -> None:
     arrays |= {f"{_OUTPUT}{name}": array for name, array in sorted(parity.outputs.items())}
     if parity.texts:
         arrays[_TEXTS] = np.array(parity.texts, dtype=np.str_)
+    # Texts are objects to ONNX Runtime; in a file they would be pickles, which are code.
+    plain = {name: array.astype(np.str_) if array.dtype == np.object_ else array for name, array in arrays.items()}
     with file.open("wb") as opened:
-        np.savez(opened, allow_pickle=False, **arrays)
+        np.savez(opened, allow_pickle=False, **plain)
