@@ -13,7 +13,7 @@ from typing import Any
 from eventmill.config import load
 from eventmill.testing.replies import NoModels, Replies, ScriptedReplies
 from eventmill.trying.inputs import LocalSchema
-from eventmill.trying.local import local_parts
+from eventmill.trying.local import local_parts, models_used, stores_used
 from eventmill.trying.stages import find_stage
 from eventmill.trying.trial import Outside, StageTrial, Trial, TrialGate
 from eventmill_agents.cost import total_cost
@@ -154,6 +154,7 @@ async def run_stage_async(  # noqa: PLR0913 - as above
     found = find_stage(described, stage)
     script = _script(found, replies, models)
     functions = load_functions(described.folder, [step for step in found.steps if isinstance(step, PythonStep)])
+    _check_doubles(described, found, local_models, stores)
     local = local_parts(described, local_models, stores)
     outside = Outside(models or script, PriceList(described.prices), functions, local)
     trial = StageTrial(described, found, outside, lambda: TrialGate(_at_once, _WAITS))
@@ -161,6 +162,21 @@ async def run_stage_async(  # noqa: PLR0913 - as above
     trials = tuple([await incoming.run(trial, event, number) for number, event in enumerate(events)])
     script.check_used()
     return StageRun(trials)
+
+
+def _check_doubles(
+    pipeline: Pipeline, stage: Stage, local_models: LocalModels | None, stores: VectorStores | None
+) -> None:
+    if local_models is None and (models := models_used(pipeline, stage)):
+        raise UsageError(
+            f"the stage {stage.name!r} uses the local model {models[0]!r}, and the test gives none",
+            remedy=f"Give a double: run_stage(..., local_models=WordModels({', '.join(map(repr, models))}))",
+        )
+    if stores is None and (names := stores_used(stage)):
+        raise UsageError(
+            f"the stage {stage.name!r} uses the store {names[0]!r}, and the test gives none",
+            remedy=f"Give a double: run_stage(..., stores=VectorsInMemory({', '.join(map(repr, names))}))",
+        )
 
 
 def _script(stage: Stage, replies: Replies | None, models: ChatModels | None) -> ScriptedReplies | NoModels:

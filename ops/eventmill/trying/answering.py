@@ -27,7 +27,7 @@ class Answering:
         """Say it to a person."""
         if self.is_stand_in:
             place = "in this process" if self.address is None else f"at {self.address}"
-            return f"{self.model.model}: the stand-in {place}; no model answers, and nobody is paid what is shown"
+            return f"{self.model.model}: the stand-in {place}; no model answers, and nobody pays the amounts shown"
         return f"{self.model.model}: {self.model.provider} at {self.address}; calls cost money"
 
 

@@ -1,25 +1,24 @@
-"""The local models and vector stores of a stage that is tried: models compute as in a worker, stores are only read."""
+"""The local models and vector stores of a stage that is tried: models compute as in a worker, stores are only read.
 
-from collections.abc import Callable, Sequence
+Both are opened when they are first used, because a python step may use any of them and mostly uses none.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 from eventmill_agents.local_calls import LocalParts
 from eventmill_agents.ports import LocalModels, VectorStores
 from eventmill_schemas.errors import UsageError
-from eventmill_schemas.local_models import Chunk, ModelCard, Owner, Passage, Query
-from eventmill_schemas.pipeline import (
-    ClassifyStep,
-    EmbedStep,
-    InferStep,
-    Pipeline,
-    PythonStep,
-    RetrieveStep,
-    Stage,
-)
+from eventmill_schemas.local_models import Chunk, Encoded, Inferred, ModelCard, Owner, Passage, Query, Waiting
+from eventmill_schemas.pipeline import ClassifyStep, EmbedStep, InferStep, Pipeline, RetrieveStep, Stage
+
+if TYPE_CHECKING:   # brings ONNX Runtime
+    from eventmill_connectors.onnx.local_models import OnnxModels
 
 
 def local_parts(pipeline: Pipeline, models: LocalModels | None, stores: VectorStores | None) -> LocalParts:
-    """Return `models` and `stores` with the prices and the store's models that the pipeline declares."""
+    """Return `models` and `stores` with the prices and the stores' models that the pipeline declares."""
     return LocalParts(
         models,
         stores,
@@ -28,29 +27,98 @@ def local_parts(pipeline: Pipeline, models: LocalModels | None, stores: VectorSt
     )
 
 
-async def open_local(
+def models_used(pipeline: Pipeline, stage: Stage) -> list[str]:
+    """Return the local models that the stage's steps name, themselves or by a store."""
+    used: dict[str, None] = {}
+    for step in stage.steps:
+        if isinstance(step, ClassifyStep | InferStep | EmbedStep):
+            used[step.model] = None
+        elif isinstance(step, RetrieveStep):
+            used[pipeline.stores[step.store].model] = None
+    return list(used)
+
+
+def stores_used(stage: Stage) -> list[str]:
+    """Return the vector stores that the stage's steps name."""
+    named = [step.store for step in stage.steps if isinstance(step, EmbedStep | RetrieveStep)]
+    return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def open_local(
     pipeline: Pipeline, stage: Stage, opened: AsyncExitStack, on_notice: Callable[[str], None]
 ) -> LocalParts | None:
-    """Load the models that a stage needs and open the stores that it looks into; None where it needs neither.
+    """Return the stage's models, loaded, and its stores; None where the pipeline declares neither.
 
-    What is opened is closed with `opened`. Raises ModelUnusable, SetupError, PostgresUnreachable.
+    What is opened, now or later, is closed with `opened`. Raises ModelUnusable.
     """
-    names, reads = _needed(pipeline, stage)
-    if not names and not reads:
+    if not pipeline.models:
         return None
-    from eventmill_connectors.onnx.local_models import load  # noqa: PLC0415 - brings ONNX Runtime
+    models = ModelsOnDemand(pipeline, opened, on_notice)
+    for name in models_used(pipeline, stage):
+        models.card(name)
+    return local_parts(pipeline, models, UnwrittenStores(StoresOnDemand(pipeline, opened), on_notice))
 
-    models = await load([pipeline.models[name] for name in names], _Loading(on_notice))
-    opened.callback(models.close)
-    stores: VectorStores | None = None
-    if reads:
-        from eventmill import vectors  # noqa: PLC0415 - brings the Postgres driver
-        from eventmill_connectors.postgres.stores import open_stores  # noqa: PLC0415
 
-        found, _ = await open_stores(vectors.open_database(pipeline), vectors.wanted_spaces(pipeline))
-        opened.push_async_callback(found.close)
-        stores = found
-    return local_parts(pipeline, models, UnwrittenStores(stores, on_notice))
+class ModelsOnDemand:
+    """The local models of a pipeline, each loaded when it is first used.
+
+    Satisfies eventmill_agents.ports.LocalModels.
+    """
+
+    def __init__(self, pipeline: Pipeline, opened: AsyncExitStack, on_notice: Callable[[str], None]) -> None:
+        self._pipeline = pipeline
+        self._opened = opened
+        self._watch = _Loading(on_notice)
+        self._loaded: dict[str, OnnxModels] = {}
+
+    def card(self, model: str) -> ModelCard:
+        """Return what the model is. Raises UsageError where there is none, or it can't be used."""
+        return self._of(model).card(model)
+
+    async def encode(self, model: str, texts: Sequence[str], waiting: Waiting) -> Sequence[Encoded]:
+        """Compute texts; see `LocalModels.encode`."""
+        return await self._of(model).encode(model, texts, waiting)
+
+    async def split(self, model: str, text: str, max_tokens: int | None, overlap: int) -> Sequence[str]:
+        """Cut a text; see `LocalModels.split`."""
+        return await self._of(model).split(model, text, max_tokens, overlap)
+
+    async def infer(self, model: str, inputs: Mapping[str, Any], waiting: Waiting) -> Inferred:
+        """Run the model once; see `LocalModels.infer`."""
+        return await self._of(model).infer(model, inputs, waiting)
+
+    def _of(self, name: str) -> "OnnxModels":
+        if name not in self._loaded:
+            from eventmill_connectors.onnx.local_models import OnnxModel, OnnxModels  # noqa: PLC0415 - ONNX Runtime
+
+            spec = self._pipeline.models.get(name)
+            if spec is None:
+                known = ", ".join(self._pipeline.models)
+                raise UsageError(f"the pipeline has no model {name!r}", remedy=f"Its models: {known}")
+            self._loaded[name] = OnnxModels([OnnxModel(spec, self._watch)])
+            self._opened.callback(self._loaded[name].close)
+        return self._loaded[name]
+
+
+class StoresOnDemand:
+    """The stores of a pipeline in Postgres, which is connected to when one is first searched."""
+
+    def __init__(self, pipeline: Pipeline, opened: AsyncExitStack) -> None:
+        self._pipeline = pipeline
+        self._opened = opened
+        self._stores: VectorStores | None = None
+
+    async def search(self, store: str, query: Query) -> Sequence[Passage]:
+        """Search. Raises SetupError where `eventmill apply` has something to do first, PostgresUnreachable."""
+        if self._stores is None:
+            from eventmill import vectors  # noqa: PLC0415 - brings the Postgres driver
+            from eventmill_connectors.postgres.stores import open_stores  # noqa: PLC0415
+
+            database = vectors.open_database(self._pipeline)
+            stores, _ = await open_stores(database, vectors.wanted_spaces(self._pipeline))
+            self._opened.push_async_callback(stores.close)
+            self._stores = stores
+        return await self._stores.search(store, query)
 
 
 class UnwrittenStores:
@@ -59,7 +127,7 @@ class UnwrittenStores:
     `on_notice` is told what is left out.
     """
 
-    def __init__(self, stores: VectorStores | None, on_notice: Callable[[str], None]) -> None:
+    def __init__(self, stores: VectorStores | StoresOnDemand, on_notice: Callable[[str], None]) -> None:
         self._stores = stores
         self._on_notice = on_notice
 
@@ -73,9 +141,7 @@ class UnwrittenStores:
         self._on_notice(f"{owner.event_id}: {count} not written to store {store}")
 
     async def search(self, store: str, query: Query) -> Sequence[Passage]:
-        """Search what is there. Raises UsageError where no store was opened, because no step searches."""
-        if self._stores is None:
-            raise UsageError(f"the store {store!r} is not open", remedy="Search by a step `retrieve`")
+        """Search what is there."""
         return await self._stores.search(store, query)
 
 
@@ -93,20 +159,3 @@ class _Loading:
 
     def queued(self, model: str, amount: int) -> None:
         """Note nothing: a few events do not wait for each other."""
-
-
-def _needed(pipeline: Pipeline, stage: Stage) -> tuple[list[str], bool]:
-    """Return the models that a stage uses, and whether it looks into a store. Python steps may use all there are."""
-    models: dict[str, None] = {}
-    reads = False
-    for step in stage.steps:
-        match step:
-            case ClassifyStep() | InferStep() | EmbedStep():
-                models[step.model] = None
-            case RetrieveStep():
-                models[pipeline.stores[step.store].model] = None
-                reads = True
-            case PythonStep():
-                models.update(dict.fromkeys(pipeline.models))
-                reads = reads or bool(pipeline.stores)
-    return list(models), reads

@@ -115,7 +115,7 @@ class Session:
                 registry = SchemaRegistry(prepared.pipeline.kafka.registry)
                 opened.push_async_callback(registry.close)
                 schemas = registry
-            local = await open_local(prepared.pipeline, prepared.stage, opened, self._on_notice)
+            local = open_local(prepared.pipeline, prepared.stage, opened, self._on_notice)
             outside = Outside(models, PriceList(prepared.pipeline.prices), prepared.functions, local)
             trial = StageTrial(prepared.pipeline, prepared.stage, outside, lambda: TrialGate(self._pause))
             await _try_all(trial, Decoder(prepared.stage, schemas), prepared.inputs, on_trial)

@@ -112,7 +112,7 @@ def test_everything_about_an_event_is_shown(folder: Path) -> None:
     assert "  DEAD LETTER invalid_reply in step complete" in third
     assert end.startswith("3 events: 1 result, 1 dead letter, 1 skipped; 2 model calls, ")
     assert "stand-in in this process" in done.stderr
-    assert "nobody is paid" in done.stderr
+    assert "nobody pays the amounts shown" in done.stderr
 
 
 def test_json_has_all_of_it_and_adds_up(folder: Path) -> None:
@@ -269,3 +269,14 @@ def test_saving_a_file_tries_again(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=20)
         assert (process.returncode, out, errors) == (130, "", "")
+
+
+def test_ctrl_c_ends_a_call_that_is_not_answered(folder: Path) -> None:
+    """Exit code 130 at once and without noise, whatever is in flight."""
+    (folder / "lines.jsonl").write_text('{"body": "[[stand-in:timeout]]"}\n')
+    command = [sys.executable, "-m", "eventmill.cli", "try", "json", "--from", "lines.jsonl", "--stand-in"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        told(process, "stand-in in this process")
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=20)
+    assert (process.returncode, out, errors) == (130, "", "")

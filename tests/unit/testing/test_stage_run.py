@@ -32,6 +32,12 @@ stages:
     result: mood.avsc
     steps:
       - complete: {route: writer, prompt: read.md}
+  next:
+    input: plain
+    result: said.avsc
+"""
+SAID = """
+{"type": "record", "name": "Said", "fields": [{"name": "said", "type": "string", "from": "event.mood"}]}
 """
 RESULT = {
     "type": "record",
@@ -80,6 +86,7 @@ def pipeline(tmp_path: Path, unique: str) -> Path:
     (tmp_path / "note.avsc").write_text(json.dumps(RESULT))
     mood = {"type": "record", "name": "Mood", "fields": [{"name": "mood", "type": "string"}]}
     (tmp_path / "mood.avsc").write_text(json.dumps(mood))
+    (tmp_path / "said.avsc").write_text(SAID)
     (tmp_path / "read.md").write_text("# System\nRead.\n# User\n{{ event.body }}")
     (tmp_path / f"{unique}.py").write_text(STEP)
     (tmp_path / "event.avsc").write_text(json.dumps(EVENT_SCHEMA))
@@ -233,7 +240,7 @@ def test_mistakes_around_the_stage_are_named(pipeline: Path, tmp_path: Path) -> 
     """A stage that does not exist, a broken file, two sources of answers, an event that is none, `only` of two."""
     with pytest.raises(UsageError, match="no stage 'reed'") as raised:
         run_stage(pipeline, "reed", [])
-    assert raised.value.remedy == "Its stages: read, plain"
+    assert raised.value.remedy == "Its stages: read, plain, next"
     with pytest.raises(UsageError, match=r"missing\.yaml"):
         run_stage(tmp_path / "missing.yaml", "read", [])
     with pytest.raises(UsageError, match="both say what answers"):
@@ -263,22 +270,11 @@ def test_variables_come_from_the_test(tmp_path: Path, pipeline: Path) -> None:
 
 def test_stages_can_be_chained(pipeline: Path) -> None:
     """The results of one stage are events of the next, as they would be in Kafka."""
-    example = Path(__file__).parents[3] / "examples/support-mail"
-    mails = [json.loads(line) for line in (example / "mails.jsonl").read_text().splitlines()[:1]]
-    triage = {
-        "category": "URGENT",
-        "summary": "Heating is off.",
-        "summary_translated": "Heizung aus.",
-        "action_items": [],
-        "reply_suggestions": ["a", "b", "c"],
-    }
-    first = run_stage(
-        example / "pipeline.yaml", "triage", mails, replies=[triage], schema=example / "schemas/mail.avsc"
-    )
-    second = run_stage(example / "pipeline.yaml", "escalate", first.results)
+    first = run_stage(pipeline, "plain", [{"id": "7", "who": "acme", "body": "x"}], replies=[{"mood": "fine"}])
+    second = run_stage(pipeline, "next", first.results)
     assert second.only.result is not None
-    assert second.only.result["channel"] == "#nordlicht-on-call"
-    assert second.cost == 0
+    assert (second.only.result["event_id"], second.only.result["tenant"]) == ("7", "acme")
+    assert (second.only.result["said"], second.cost) == ("fine", 0)
 
 
 
@@ -324,5 +320,7 @@ def test_local_models_and_stores_are_doubles(pipeline: Path) -> None:
     assert {cost.model for cost in local} == {"words@1"}
     assert {cost.cost for cost in local} == {Decimal("0.0000002")}   # 0.002 s at 0.36 USD an hour
     assert [call.cost.provider for trial in run.trials for call in trial.calls if call.cost] == ["openai"]
-    with pytest.raises(UsageError, match="no local model"):
+    with pytest.raises(UsageError, match="uses the local model 'words', and the test gives none"):
         run_stage(pipeline.with_name("local.yaml"), "read", events, stores=stores)
+    with pytest.raises(UsageError, match="uses the store 'notes', and the test gives none"):
+        run_stage(pipeline.with_name("local.yaml"), "read", events, local_models=WordModels("words"))
