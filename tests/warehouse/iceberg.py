@@ -49,7 +49,7 @@ def table(pytestconfig: pytest.Config, place: Path, own: Addresses, name: str) -
 def test_results_are_rows_of_an_iceberg_table(
     tmp_path: Path, pytestconfig: pytest.Config, place: Path, own: Addresses, unique: str
 ) -> None:
-    """Records stay records, decimals exact, times have their zone; aborted ones are absent; an update is one more row."""
+    """Records stay records, decimals exact, times have their zone; aborted ones are absent; an update is a row more."""
     assert own.connect is not None
     pipeline = SortPipeline(tmp_path, own, Worker(own.connect, own.registry, lambda: None), unique)
     pipeline.apply()

@@ -15,10 +15,20 @@ from eventmill_connectors.connect.status import Status, parse_status
 from eventmill_schemas.errors import ConnectFailed, SetupError
 
 _REBALANCING = 409
-_LOOK_EVERY = 0.2
-# A state counts when it was seen for so long: right after a change, that of the tasks before may still be told.
-_STEADY_RUNNING, _STEADY_FAILED = 0.8, 3.0
 _UNRESOLVED = re.compile(r"\$\{(?:env|file:[^:}]+):([^:}]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """In seconds: the pause between two looks; how long workers may rebalance; how long a state must last to count.
+
+    Right after a change the state of the tasks before may still be told, above all that they failed.
+    """
+
+    look_every: float = 0.2
+    rebalance: float = 30.0
+    running: float = 0.8
+    failed: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +39,21 @@ class Problem:
     message: str
 
 
+_USUAL = Pace()
+
+
 class ConnectApi:
     """A worker, which speaks for its whole cluster. Use as a context manager, from one thread.
 
-    `url` may hold a user and password; they are in no message. `patience`: seconds to wait while workers rebalance.
+    `url` may hold a user and password; they are in no message. `timeout`: seconds for one request.
     Every method raises ConnectFailed where no worker answers, or one answers with an error of its own.
     """
 
-    def __init__(self, url: str, *, timeout: float = 20.0, patience: float = 30.0) -> None:
+    def __init__(self, url: str, *, timeout: float = 20.0, pace: Pace = _USUAL) -> None:
         address = httpx.URL(url)
         self._place = str(address.copy_with(username=None, password=None)).rstrip("/")
         self._client = httpx.Client(base_url=address, timeout=timeout)
-        self._patience = patience
+        self._pace = pace
 
     def __enter__(self) -> Self:
         return self
@@ -124,13 +137,13 @@ class ConnectApi:
             now = time.monotonic()
             if seen != verdict:
                 since, verdict = now, seen
-            steady = {"works": _STEADY_RUNNING, "failed": _STEADY_FAILED}.get(verdict)
+            steady = {"works": self._pace.running, "failed": self._pace.failed}.get(verdict)
             if found is not None and steady is not None and now - since >= steady:
                 return found
             if now >= deadline:
                 state = "it is not there" if found is None else found.complaint or "its state keeps changing"
                 raise ConnectFailed(f"{name} does not run after {seconds:.0f} s: {state}")
-            time.sleep(_LOOK_EVERY)
+            time.sleep(self._pace.look_every)
 
     def _require(self, connector: Connector) -> None:
         wanted = connector.config["connector.class"]
@@ -143,7 +156,7 @@ class ConnectApi:
             )
 
     def _send(self, method: str, path: str, body: Mapping[str, str] | None = None) -> httpx.Response:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._pace.rebalance
         while True:
             try:
                 answer = self._client.request(method, path, json=body)
@@ -155,7 +168,7 @@ class ConnectApi:
                 ) from problem
             if answer.status_code != _REBALANCING or time.monotonic() >= deadline:
                 return answer
-            time.sleep(_LOOK_EVERY)
+            time.sleep(self._pace.look_every)
 
     def _document(self, answer: httpx.Response) -> Any:
         if answer.status_code >= 400:
