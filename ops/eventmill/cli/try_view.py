@@ -11,6 +11,7 @@ from eventmill.trying.observed import Exchange
 from eventmill.trying.session import Round
 from eventmill.trying.trial import Call, Trial
 from eventmill_agents.answer import Validators, read_answer
+from eventmill_agents.cost import OK
 from eventmill_agents.outcome import DeadLetter, Result
 from eventmill_schemas.chat import Finish
 from eventmill_schemas.cost import Certainty, CostEvent
@@ -26,9 +27,12 @@ def lines(place: str, trial: Trial, before: Sequence[str] = ()) -> Iterator[str]
     """Return an event as lines. System texts in `before` were shown already."""
     yield heading(place, trial)
     shown = set(before)
-    for call in trial.calls:
-        yield from _call_lines(call, shown)
-    yield from _local_lines(trial)
+    calls = {call.cost.cost_id: call for call in trial.calls if call.cost is not None}
+    for cost in trial.costs:
+        if (call := calls.get(cost.cost_id)) is None:
+            yield _local_line(cost)
+        else:
+            yield from _call_lines(call, shown)
     yield from _end_lines(trial)
     if trial.costs:
         yield f"  cost {amount(trial.costs)}"
@@ -133,13 +137,12 @@ def _call_lines(call: Call, shown: set[str]) -> Iterator[str]:
     yield "    valid: it follows the schema" if problem is None else printable(f"    not usable: {problem}")
 
 
-def _local_lines(trial: Trial) -> Iterator[str]:
-    called = {call.cost.cost_id for call in trial.calls if call.cost is not None}
-    for cost in trial.costs:
-        if cost.cost_id not in called:
-            tokens = "" if cost.usage is None else f", {cost.usage.input_tokens:,} tokens"
-            work = f"{cost.provider} {cost.model}{tokens}, {cost.outcome}, {amount([cost])}"
-            yield printable(f"  step {cost.step}: {work}")
+def _local_line(cost: CostEvent) -> str:
+    """Return a local model's work on one line."""
+    tokens = "" if cost.usage is None else f", {cost.usage.input_tokens:,} tokens"
+    seconds = "" if cost.compute_seconds is None else f", {cost.compute_seconds:.4f} s of {cost.device}"
+    outcome = "" if cost.outcome == OK else f", {cost.outcome}"
+    return printable(f"  step {cost.step}: {cost.provider} {cost.model}{tokens}{seconds}, {amount([cost])}{outcome}")
 
 
 def _end_lines(trial: Trial) -> Iterator[str]:
@@ -202,6 +205,7 @@ def _event(place: str, trial: Trial) -> dict[str, Any]:
         "dead_letter": None,
         "skipped": None if trial.skip is None else trial.skip.reason,
         "calls": [_call(call) for call in trial.calls],
+        "local": [_local(cost) for cost in trial.costs if cost.compute_seconds is not None],
         "cost": trial.cost,
     }
     if isinstance(end, DeadLetter):
@@ -236,6 +240,18 @@ def _call(call: Call) -> dict[str, Any]:
         "output_tokens": None if usage is None else usage.output_tokens,
         "cost": None if cost is None else cost.cost,
         "certainty": None if cost is None else cost.certainty.value,
+    }
+
+
+def _local(cost: CostEvent) -> dict[str, Any]:
+    return {
+        "step": cost.step,
+        "model": cost.model,
+        "device": cost.device,
+        "tokens": None if cost.usage is None else cost.usage.input_tokens,
+        "seconds": cost.compute_seconds,
+        "cost": cost.cost,
+        "outcome": cost.outcome,
     }
 
 
