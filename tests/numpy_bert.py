@@ -25,7 +25,7 @@ _ACTIVATIONS = {
 
 def embed(weights: Weights, config: Mapping[str, Any], tokens: Sequence[int], pooling: str = "mean") -> np.ndarray:
     """Return the vector of length 1 of one text."""
-    w = {name.removeprefix("bert."): array.astype(np.float64) for name, array in weights.items()}
+    w = _Doubles(weights)
     eps, heads = config["layer_norm_eps"], config["num_attention_heads"]
 
     def normalise(x: np.ndarray, name: str) -> np.ndarray:
@@ -36,7 +36,7 @@ def embed(weights: Weights, config: Mapping[str, Any], tokens: Sequence[int], po
     def dense(x: np.ndarray, name: str) -> np.ndarray:
         return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
-    x = w["embeddings.word_embeddings.weight"][list(tokens)]
+    x = w.rows("embeddings.word_embeddings.weight", tokens)
     x = x + w["embeddings.position_embeddings.weight"][: len(tokens)] + w["embeddings.token_type_embeddings.weight"][0]
     x = normalise(x, "embeddings.LayerNorm")
     for number in range(config["num_hidden_layers"]):
@@ -53,6 +53,19 @@ def embed(weights: Weights, config: Mapping[str, Any], tokens: Sequence[int], po
         x = normalise(x + dense(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
     vector = x.mean(axis=0) if pooling == "mean" else x[0]
     return vector / np.linalg.norm(vector)
+
+
+class _Doubles:
+    """Weights by name, in float64."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = {name.removeprefix("bert."): array for name, array in weights.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._weights[name].astype(np.float64)
+
+    def rows(self, name: str, numbers: Sequence[int]) -> np.ndarray:
+        return self._weights[name][list(numbers)].astype(np.float64)
 
 
 def make_weights(config: Mapping[str, Any], seed: int = 0, prefix: str = "") -> dict[str, np.ndarray]:
