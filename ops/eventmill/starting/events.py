@@ -7,6 +7,7 @@ from typing import Any
 
 from eventmill_schemas.avro_types import definition, kind, named_types, without_null
 from eventmill_schemas.pipeline import Format
+from eventmill_schemas.result_schema import ENVELOPE
 
 _IDS = ("id", "event_id", "uuid", "message_id")
 _TENANTS = ("tenant", "tenant_id")
@@ -69,7 +70,7 @@ def choose(events: Events) -> Choice:
     identity = next((name for name in _IDS if name in fields and _identifies(name, events.samples)), None)
     tenant = next((name for name in _TENANTS if name in texts), None)
     label, labels = _label(events.samples, fields, {identity, tenant})
-    read = [name for name in texts if name not in {identity, tenant, label}]
+    read = [name for name in texts if name not in {identity, tenant, label} and name not in ENVELOPE]
     if len(read) > _MOST_TEXTS:
         longest = sorted(read, key=lambda name: -mean_words(name, events.samples))[:_MOST_TEXTS]
         read = [name for name in read if name in longest]

@@ -71,6 +71,7 @@ class Session:
         self._on_notice = on_notice
         self._kept: Sequence[RawRecord] | None = None   # read once: every round is about the same events
         self._typed: Inputs | None = None               # standard input can be read once only
+        self._imported: set[str] = set()
 
     def prepare(self) -> Round:
         """Read the files and the events. Nothing is asked of a model yet.
@@ -91,10 +92,7 @@ class Session:
             models = [Answering(model, None, is_stand_in=True) for model in models_of(pipeline, stage)]
         else:
             models = answering(pipeline, stage, self._environ)
-        with redirect_stdout(sys.stderr):
-            _forget_modules(pipeline.folder)
-            functions = load_functions(pipeline.folder, [s for s in stage.steps if isinstance(s, PythonStep)])
-        return Round(pipeline, stage, self._inputs(pipeline, stage), functions, models)
+        return Round(pipeline, stage, self._inputs(pipeline, stage), self._functions(pipeline, stage), models)
 
     def run(self, prepared: Round, on_trial: Callable[[str, Trial], None]) -> None:
         """Try the events, some at the same time; `on_trial` is told of each in their order, with its place.
@@ -123,6 +121,18 @@ class Session:
     async def _pause(self, seconds: float, reason: str) -> None:
         self._on_notice(f"waiting {seconds:.1f} s before the next attempt: {reason}")
         await asyncio.sleep(seconds)
+
+    def _functions(self, pipeline: Pipeline, stage: Stage) -> dict[str, StepFunction]:
+        """Import the stage's python steps, anew where an earlier round did: they may have been changed."""
+        for name in self._imported:
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        before = set(sys.modules)
+        try:
+            with redirect_stdout(sys.stderr):
+                return load_functions(pipeline.folder, [s for s in stage.steps if isinstance(s, PythonStep)])
+        finally:
+            self._imported = {name for name in set(sys.modules) - before if _is_of(name, Path(pipeline.folder))}
 
     def _inputs(self, pipeline: Pipeline, stage: Stage) -> Inputs:
         wanted = self._wanted
@@ -192,16 +202,10 @@ def _schema(pipeline: Pipeline, stage: Stage, wanted: Wanted) -> LocalSchema:
     raise SetupError(f"the registry has no schema for {topic}", remedy=remedy)
 
 
-def _forget_modules(folder: str) -> None:
-    """Let the modules of the pipeline's folder be imported anew: they may have been changed."""
-    place = Path(folder).resolve()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and name != "__main__" and Path(file).resolve().is_relative_to(place):
-            if any(part in _NOT_OURS for part in Path(file).resolve().relative_to(place).parts):
-                continue
-            del sys.modules[name]
-    importlib.invalidate_caches()
-
-
-_NOT_OURS = frozenset({"site-packages", ".venv", "venv"})
+def _is_of(module: str, folder: Path) -> bool:
+    """Whether a module is one of the user's, in the pipeline's folder, and no installed package there."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or module.partition(".")[0].startswith("eventmill"):
+        return False
+    path, place = Path(file).resolve(), folder.resolve()
+    return path.is_relative_to(place) and "site-packages" not in path.relative_to(place).parts

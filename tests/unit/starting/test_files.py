@@ -24,6 +24,7 @@ from eventmill_agents.prompt import PromptRenderer
 from eventmill_schemas.errors import UsageError
 from eventmill_schemas.events import Event, RawRecord, Source
 from eventmill_schemas.pipeline import CompleteStep, Format, Kafka, Pipeline
+from eventmill_schemas.result_schema import published
 
 NAMES = Names("shop", "sort")
 KAFKA = Kafka("kafka:9092", "http://registry:8081")
@@ -88,6 +89,12 @@ def test_fields_are_taken_for_what_they_are() -> None:
     assert choice == Choice("id", "tenant", ("body",), "category", ("a", "b"))
     repeated = [{**sample, "id": "same"} for sample in samples]
     assert choose(Events("t", Format.JSON, None, repeated)).id is None
+
+
+def test_the_results_of_another_stage_are_events_too() -> None:
+    """What every result has besides its own fields says who it is, and is nothing to read."""
+    avro = published({"type": "record", "name": "R", "fields": [{"name": "summary", "type": "string"}]}, "r.avsc")
+    assert choose(Events("p.s.results", Format.AVRO, avro)) == Choice("event_id", "tenant", ("summary",))
 
 
 def test_classes_of_the_samples_become_enum_and_labels(tmp_path: Path) -> None:
