@@ -117,7 +117,7 @@ class WordModels:
         self,
         *names: str,
         labels: Sequence[str] = (),
-        dimensions: int = 16,
+        dimensions: int = 64,
         seconds: Decimal = Decimal("0.002"),
         outputs: Mapping[str, Any] | None = None,
     ) -> None:
@@ -182,7 +182,7 @@ def word_vector(words: Sequence[str], dimensions: int) -> "np.ndarray[Any, np.dt
 
     vector = np.full(dimensions, 1e-6, np.float32)
     for word in words:
-        vector[blake2b(word.encode(), digest_size=2).digest()[0] % dimensions] += 1
+        vector[int.from_bytes(blake2b(word.encode(), digest_size=4).digest()) % dimensions] += 1
     return vector / np.float32(np.linalg.norm(vector))
 
 
