@@ -3,6 +3,7 @@
 import fcntl
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from eventmill.dev.addresses import Addresses
 from eventmill.dev.ports import choose
 from eventmill.dev.stack import Stack
 from eventmill_connectors.connect.rest import ConnectApi
+from eventmill_schemas.errors import ConnectFailed
 
 TEST_STACK = Path(".eventmill/test-stack")
 COMPOSE_FILE = "docker-compose.kafka.yml"
@@ -95,11 +97,15 @@ def containers(project: Path) -> Iterator[Addresses]:
         )
 
 
-def _compose(project: Path, *services: str) -> Any:
+def _compose(project: Path, *services: str, wait: bool = True) -> Any:
     from testcontainers.compose import DockerCompose
 
     return DockerCompose(
-        str(project), compose_file_name=COMPOSE_FILE, env_file=str(project / _COMPOSE_SETTINGS), services=list(services)
+        str(project),
+        compose_file_name=COMPOSE_FILE,
+        env_file=str(project / _COMPOSE_SETTINGS),
+        services=list(services),
+        wait=wait,
     )
 
 
@@ -124,7 +130,9 @@ def connect_worker(project: Path, addresses: Addresses, environment: Mapping[str
         registry = environment.get("EVENTMILL_CONNECT_REGISTRY", addresses.registry)
         return Worker(addresses.connect, registry, partial(_restart_all, addresses.connect))
     if addresses.connect is not None:
-        _compose(project, "connect").start()   # ended with the others
+        # Not waited for by compose, which takes a service that ends for one that failed. Ended with the others.
+        _compose(project, "connect", wait=False).start()
+        _await_worker(addresses.connect, seconds=300)
         registry = "http://registry:8080/apis/ccompat/v7"
         return Worker(addresses.connect, registry, partial(_restart_all, addresses.connect))
     stack = Stack(project / TEST_STACK, usual_ports=False)
@@ -136,6 +144,19 @@ def connect_worker(project: Path, addresses: Addresses, environment: Mapping[str
         stack.start("connect")
 
     return Worker(found.connect, found.registry, crash)
+
+
+def _await_worker(url: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with ConnectApi(url) as api:
+                api.statuses()
+            return
+        except ConnectFailed:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def _restart_all(url: str) -> None:

@@ -18,6 +18,8 @@ from eventmill.dev.process import is_alive, run
 from eventmill_schemas.errors import SetupError, StackFailed
 
 DATABASES = ("registry", "eventmill")
+# Text sorts the same on every machine.
+CLUSTER = ("--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--lc-messages=C")
 # Where root's stacks put what another account must reach, when the project folder is closed to it.
 SHARED = Path("/var/lib/eventmill")
 
@@ -62,10 +64,7 @@ class Postgres:
                 "--username=postgres",
                 f"--pwfile={password_file}",
                 "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale-provider=builtin",
-                "--locale=C.UTF-8",
-                "--lc-messages=C",
+                *CLUSTER,
                 "--no-sync",
                 "--no-instructions",
             ]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from backends import choose_backend, local_obstacle
+from backends import choose_backend, connect_worker, local_obstacle
+from eventmill.dev.addresses import Addresses
 from eventmill.dev.jars import archive_folder
 
 
@@ -40,3 +41,19 @@ def test_a_machine_without_maven_and_archives_can_not_run_it(tmp_path: Path, mon
     folder.mkdir()
     (folder / "complete.json").write_text("{}")
     assert local_obstacle(tmp_path) is None
+
+
+def test_an_external_worker_is_used_as_it_is(tmp_path: Path) -> None:
+    """It may see the registry under another address than we do."""
+    found = Addresses("k:9092", "http://r:8081", "postgresql://p", "http://c:8083")
+    given = {"EVENTMILL_KAFKA": "k:9092"}
+    worker = connect_worker(tmp_path, found, given)
+    assert (worker.url, worker.registry) == ("http://c:8083", "http://r:8081")
+    inside = connect_worker(tmp_path, found, {**given, "EVENTMILL_CONNECT_REGISTRY": "http://inside:8081"})
+    assert inside.registry == "http://inside:8081"
+
+
+def test_an_external_kafka_without_a_worker_is_a_failure_that_names_the_variable(tmp_path: Path) -> None:
+    """A worker of the local stack would read another Kafka."""
+    with pytest.raises(RuntimeError, match="EVENTMILL_CONNECT"):
+        connect_worker(tmp_path, Addresses("k:9092", "http://r", "postgresql://p"), {"EVENTMILL_KAFKA": "k:9092"})
