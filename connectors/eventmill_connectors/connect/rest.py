@@ -28,7 +28,7 @@ class Pace:
     look_every: float = 0.2
     rebalance: float = 30.0
     running: float = 0.8
-    failed: float = 3.0
+    failed: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
