@@ -23,6 +23,7 @@ from eventmill_schemas.errors import EventmillError
 from eventmill_schemas.local_models import SECONDS_PLACES, Encoded, Waiting
 
 _AT_ONCE = 256   # texts that are tokenised together: their way back takes the loop about a millisecond
+_CHARACTERS_AT_ONCE = 1_000_000   # and about so many characters: long texts don't hold up all others
 _LEAST = 32      # tokens: a share smaller than this is not worth a batch of its own
 
 
@@ -150,12 +151,13 @@ class Batcher:
         if self._tokenizing:
             return
         taken: list[_Request] = []
-        count = 0
-        while self._inbox and count < _AT_ONCE:
+        count = characters = 0
+        while self._inbox and count < _AT_ONCE and characters < _CHARACTERS_AT_ONCE:
             request = self._inbox.popleft()
             if request.missing:
                 taken.append(request)
                 count += len(request.texts)
+                characters += sum(map(len, request.texts))
         if not taken:
             return
         self._tokenizing = True

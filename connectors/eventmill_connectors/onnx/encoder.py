@@ -15,7 +15,8 @@ from eventmill_connectors.onnx.tokens import BUCKET, load_tokenizer, padded_leng
 from eventmill_schemas.errors import EventmillError, InferenceFailed
 from eventmill_schemas.local_models import Encoded
 
-_CHARACTERS = 4   # of a token, about
+_CHARACTERS = 4        # of a token, about
+_MOST_CHARACTERS = 1000   # of a token; what lies beyond so many for each token that the model takes is not looked at
 
 
 class TextEncoder:
@@ -33,10 +34,11 @@ class TextEncoder:
 
     def tokenize(self, texts: Sequence[str]) -> Sequence[Tokens]:
         """Return the tokens of each text, cut at what the model takes."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        most = _MOST_CHARACTERS * self._most
+        encodings = self._tokenizer.encode_batch_fast([text[:most] for text in texts])
         return [
-            Tokens(ids, padded_length(len(ids), self._most), cut=bool(encoding.overflowing))
-            for encoding in encodings
+            Tokens(ids, padded_length(len(ids), self._most), cut=len(text) > most or bool(encoding.overflowing))
+            for text, encoding in zip(texts, encodings, strict=True)
             for ids in (encoding.ids,)
         ]
 

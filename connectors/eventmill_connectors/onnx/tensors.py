@@ -57,7 +57,7 @@ def _array(spec: TensorSpec, value: Any) -> Array:
     if isinstance(value, bytes):
         if spec.dtype != "uint8":
             raise InferenceFailed(f"the input {spec.name!r} holds bytes, and the model takes {spec.dtype}")
-        return np.frombuffer(value, np.uint8)
+        return _bytes(spec.shape, np.frombuffer(value, np.uint8))
     try:
         array = np.asarray(_floats(value))
     except (ValueError, OverflowError, TypeError) as error:
@@ -65,6 +65,16 @@ def _array(spec: TensorSpec, value: Any) -> Array:
     if array.dtype.kind not in "biuf":
         raise InferenceFailed(f"the input {spec.name!r} holds something else than numbers")
     return _cast(spec, array)
+
+
+def _bytes(shape: Shape, flat: Array) -> Array:
+    """Give bytes, which have no shape of their own, that of one record; left flat where they don't fit."""
+    one = shape[1:] if shape and (shape[0] == 1 or isinstance(shape[0], str)) else shape
+    sizes = [size if isinstance(size, int) else -1 for size in one]
+    known = prod(size for size in sizes if size >= 0)
+    if sizes.count(-1) <= 1 and known and (flat.size % known == 0 if -1 in sizes else flat.size == known):
+        return flat.reshape(sizes)
+    return flat
 
 
 def _texts(spec: TensorSpec, value: Any) -> Array:
@@ -108,17 +118,6 @@ def _lacks_batch(shape: Shape, dimensions: int) -> bool:
 
 def _shaped(spec: TensorSpec, array: Array, *, batch: bool) -> Array:
     shape = spec.shape
-    flat = array.ndim == 1 + batch and array.dtype == np.uint8 and len(shape) != array.ndim
-    if flat:   # bytes, which have no shape of their own
-        known = prod(size for size in shape if isinstance(size, int))
-        sizes = [size if isinstance(size, int) else -1 for size in shape]
-        if isinstance(shape[0], str) and array.size == known:
-            sizes[0] = 1
-        if known and array.size % known == 0 and sizes.count(-1) <= 1:
-            try:
-                return array.reshape(sizes)
-            except ValueError:
-                pass
     fits = array.ndim == len(shape) and all(
         isinstance(wanted, str) or wanted == found for wanted, found in zip(shape, array.shape, strict=True)
     )
