@@ -1,6 +1,10 @@
 """Making a database fit the stores of a pipeline, and opening it when it does."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 from eventmill_connectors.postgres.changes import (
     BuildIndex,
@@ -21,6 +25,9 @@ from eventmill_connectors.postgres.setup import LEAST_TO_LEARN_FROM, DatabaseSta
 from eventmill_connectors.postgres.statements import statement
 from eventmill_schemas.errors import PostgresUnreachable, SetupError
 from eventmill_schemas.pipeline import VectorIndex
+
+_ASK_AGAIN = 0.2
+"""Seconds between two questions whether another `apply` has ended its work on indexes."""
 
 
 async def look(database: Database) -> DatabaseState:
@@ -52,6 +59,7 @@ async def execute(changes: Iterable[Change], database: Database) -> AsyncIterato
     the server refuses, PostgresUnreachable.
     """
     for change in changes:
+        made = change
         try:
             match change:
                 case MakeExtension():
@@ -61,12 +69,12 @@ async def execute(changes: Iterable[Change], database: Database) -> AsyncIterato
                 case MakePartition():
                     await _make_partition(database, change.wanted)
                 case BuildIndex():
-                    await _build_index(database, change.wanted)
+                    made = replace(change, note=await _build_index(database, change.wanted))
                 case DropIndex():
                     await _drop_index(database, change.index.name)
         except PostgresUnreachable as error:
             raise of_setup(error) from error.__cause__
-        yield change
+        yield made
 
 
 async def _space_state(connection: Connection, partition: Partition) -> SpaceState:
@@ -83,8 +91,16 @@ def _lists(options: Sequence[str]) -> int:
 
 
 async def _make_extension(database: Database) -> None:
-    async with database.transaction() as connection:
-        await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    try:
+        async with database.transaction() as connection:
+            await connection.execute(f"SELECT pg_advisory_xact_lock({APPLY_LOCK})")
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    except PostgresUnreachable as error:
+        if isinstance(of_setup(error), SetupError):
+            raise SetupError(
+                error.message, remedy="Let a superuser run CREATE EXTENSION vector in the database, then apply again"
+            ) from error
+        raise
     await database.close()   # connections made before do not know its types
 
 
@@ -101,26 +117,45 @@ async def _make_partition(database: Database, wanted: Wanted) -> None:
         await connection.execute(statement("create_partition", **names, space=made, dimensions=space.dimensions))
 
 
-async def _build_index(database: Database, wanted: Wanted) -> None:
-    state = (await look(database)).spaces.get(wanted.key)
-    if state is None:
-        raise SetupError(f"store {wanted.store.name} has no partition", remedy="Run `eventmill apply` again")
-    kind = wanted.store.index
-    if any(index.usable and index.kind is kind for index in state.indexes):
-        return   # somebody else was faster
-    table = state.partition.table
-    index = f"{table}_{kind}"
-    async with database.session() as connection:
-        await connection.execute("SET statement_timeout = 0; SET lock_timeout = '60s'")
-        await connection.execute(statement("drop_index", index=index))
-        parts: dict[str, str | int] = {"index": index, "partition": table, "dimensions": state.partition.dimensions}
+async def _build_index(database: Database, wanted: Wanted) -> str:
+    """Build it; return what the server noted meanwhile, such as that its memory did not suffice."""
+    async with _alone(database) as connection:
+        state = (await look(database)).spaces.get(wanted.key)
+        if state is None:
+            raise SetupError(f"store {wanted.store.name} has no partition", remedy="Run `eventmill apply` again")
+        kind, table = wanted.store.index, state.partition.table
+        if any(index.usable and index.kind is kind for index in state.indexes):
+            return ""   # somebody else was faster
+        parts: dict[str, str | int] = {"index": f"{table}_{kind}", "partition": table}
+        await connection.execute(statement("drop_index", index=f"{table}_{kind}"))
         if kind is VectorIndex.IVFFLAT:
             rows = await connection.fetchval(statement("rows_up_to", partition=table, most=1 << 62))
             parts["lists"] = ivfflat_lists(rows)
-        await connection.execute(statement(f"build_{kind}", **parts))
+        notes: list[str] = []
+
+        def note(_: Connection, said: Any) -> None:
+            notes.append(". ".join(text for text in (said.message, said.hint) if text))
+
+        connection.add_log_listener(note)
+        try:
+            await connection.execute(statement(f"build_{kind}", **parts, dimensions=state.partition.dimensions))
+        finally:
+            connection.remove_log_listener(note)
+    return "; ".join(notes)
 
 
 async def _drop_index(database: Database, index: str) -> None:
+    async with _alone(database) as connection:
+        await connection.execute(statement("drop_index", index=index))
+
+
+@asynccontextmanager
+async def _alone(database: Database) -> AsyncIterator[Connection]:
+    """Give a session for work on indexes that no other `apply` does at the same time, however long it takes."""
     async with database.session() as connection:
         await connection.execute("SET statement_timeout = 0; SET lock_timeout = '60s'")
-        await connection.execute(statement("drop_index", index=index))
+        # Asked again and again: who waits inside a statement holds up a build that waits for older statements.
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", APPLY_LOCK + 1):  # noqa: ASYNC110 - of Postgres
+            await asyncio.sleep(_ASK_AGAIN)
+        yield connection
+        await connection.execute("SELECT pg_advisory_unlock_all()")

@@ -86,13 +86,15 @@ class MakePartition:
 
 @dataclass(frozen=True, slots=True)
 class BuildIndex:
-    """Build a vector index, while others read and write."""
+    """Build a vector index, while others read and write. `note`: what the server said while it did."""
 
     wanted: Wanted
+    note: str = ""
 
     def line(self) -> str:
         """Say it."""
-        return f"build index: {self.wanted.store.index} for store {self.wanted.store.name}"
+        note = f" ({self.note})" if self.note else ""
+        return f"build index: {self.wanted.store.index} for store {self.wanted.store.name}{note}"
 
     def document(self) -> dict[str, Any]:
         """Return it as data."""

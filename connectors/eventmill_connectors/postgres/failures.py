@@ -17,6 +17,11 @@ _OF_THE_ROW = ("22", "23", "54")
 _OF_THE_SETUP = ("42", "0A", "58")
 """Classes that speak of rights, of names, and of what the server does not have."""
 
+_BEHIND_A_POOLER = (
+    "`postgres` seems to lead to a PgBouncer in transaction mode: let it keep prepared statements "
+    "(max_prepared_statements, from 1.21), or use a pool in session mode"
+)
+
 _REMEDIES = {
     "53100": "The server's disk is full: make room; nothing is lost, and work goes on by itself",
     "53200": "The server is out of memory: give it more, or fewer connections",
@@ -30,6 +35,8 @@ _REMEDIES = {
     "42703": "Run `eventmill apply` of this version of eventmill",
     "42704": "Run `eventmill apply`: it says what pgvector needs",
     "42883": "Run `eventmill apply`: it says what pgvector needs",
+    "26000": _BEHIND_A_POOLER,
+    "42P05": _BEHIND_A_POOLER,
     "55P03": "Another session holds a lock on the table: see pg_stat_activity",
     "57014": "The query was cancelled: too slow, or by hand; it is tried again",
 }

@@ -59,7 +59,7 @@ async def test_similarity_is_the_cosine_whatever_the_vectors_length(stores: PgVe
     assert texts_of(await stores.search("mails", Query(east, min_similarity=0.5))) == ["east", "between"]
 
 
-async def test_the_newest_offset_wins_and_surplus_chunks_go(stores: PgVectorStores) -> None:
+async def test_case_103_the_newest_offset_wins_and_surplus_chunks_go(stores: PgVectorStores) -> None:
     """A newer offset replaces all chunks of the event; an older one changes nothing, in whatever order they come."""
     versions = {1: ("one",), 2: ("two", "three", "four"), 3: ("five", "six"), 4: ()}
     for order in ([2, 1], [1, 3, 2], [3, 4, 1]):
@@ -69,7 +69,7 @@ async def test_the_newest_offset_wins_and_surplus_chunks_go(stores: PgVectorStor
         assert (await stored(stores)).get(event, []) == list(versions[max(order)])
 
 
-async def test_versions_of_one_event_in_one_batch(stores: PgVectorStores) -> None:
+async def test_case_103_versions_of_one_event_in_one_batch(stores: PgVectorStores) -> None:
     """Versions that are written at the same moment end as the newest, and each caller has its answer."""
     offsets = list(range(12))
     random.Random(2).shuffle(offsets)
@@ -204,7 +204,9 @@ async def test_a_megabyte_in_one_event(stores: PgVectorStores) -> None:
         (np.float32(1), "vector 1 has no dimensions, the store has 16"),
     ],
 )
-async def test_a_vector_that_is_none_harms_its_own_event_only(stores: PgVectorStores, bad: object, reason: str) -> None:
+async def test_case_102_a_vector_that_is_none_harms_its_own_event_only(
+    stores: PgVectorStores, bad: object, reason: str
+) -> None:
     """The event with it is refused with the reason; those written at the same moment are stored."""
     others = [stores.upsert("mails", owner(f"good {number}"), chunks(f"good {number}")) for number in range(5)]
     refused, *done = await asyncio.gather(
@@ -216,6 +218,14 @@ async def test_a_vector_that_is_none_harms_its_own_event_only(stores: PgVectorSt
     assert sorted(await stored(stores)) == [f"good {number}" for number in range(5)]
     with pytest.raises(UnstorableVector):
         await stores.search("mails", Query(bad))   # type: ignore[arg-type]
+
+
+async def test_case_102_values_that_no_half_float_holds(stores: PgVectorStores) -> None:
+    """Vectors of float64, of 1e300 or of 1e-300, are stored by their direction, which half floats do hold."""
+    east, north = np.eye(DIMENSIONS)[:2]
+    await stores.upsert("mails", owner("a"), [Chunk("east", 1e300 * east), Chunk("north", 1e-300 * north)])
+    found = await stores.search("mails", Query((2 * east + north).astype(np.float32)))
+    assert {one.text: one.similarity for one in found} == pytest.approx({"east": 0.894, "north": 0.447}, abs=1e-3)
 
 
 async def test_what_only_postgres_refuses_harms_its_own_event_only(stores: PgVectorStores, database: Database) -> None:
@@ -263,7 +273,7 @@ async def test_stores_of_one_table_are_apart(database: Database, unique: str) ->
         assert texts_of(await stores.search(second.store.name, Query(vector("one")))) == ["two"]
 
 
-async def test_writers_in_two_processes_end_alike(database: Database, database_url: str, unique: str) -> None:
+async def test_case_103_writers_in_two_processes_end_alike(database: Database, database_url: str, unique: str) -> None:
     """Two writers with the same 40 events in different orders: no deadlock, the newest version, whole, no leftovers."""
     one = wanted(unique)
     await apply(database, one)

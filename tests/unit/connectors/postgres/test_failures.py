@@ -46,6 +46,8 @@ def test_every_sqlstate_is_either_the_rows_fault_or_an_outage() -> None:
         (asyncpg.TooManyConnectionsError("sorry"), "max_connections"),
         (asyncpg.QueryCanceledError("statement timeout"), "tried again"),
         (asyncpg.UndefinedTableError("no table"), "eventmill apply"),
+        (asyncpg.InvalidSQLStatementNameError("no such statement"), "PgBouncer in transaction mode"),
+        (asyncpg.DuplicatePreparedStatementError("is there"), "PgBouncer in transaction mode"),
         (asyncpg.InvalidPasswordError("no"), "user and password"),
         (asyncpg.InterfaceError("connection is closed"), "connection is closed"),
         (asyncpg.InternalClientError("odd"), "does not speak as Postgres does"),
@@ -53,7 +55,7 @@ def test_every_sqlstate_is_either_the_rows_fault_or_an_outage() -> None:
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
     ],
 )
-def test_an_outage_is_said_with_its_remedy(error: BaseException, says: str) -> None:
+def test_case_104_an_outage_is_said_with_its_remedy(error: BaseException, says: str) -> None:
     """Each common outage has words of its own."""
     assert says in str(caught(error))
 

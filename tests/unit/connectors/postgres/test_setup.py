@@ -111,7 +111,9 @@ def test_more_dimensions_than_an_index_takes() -> None:
         ("0.8.4-dev", None, None),
     ],
 )
-def test_the_extension_is_there_and_new_enough(installed: str | None, available: str | None, says: str | None) -> None:
+def test_case_104_the_extension_is_there_and_new_enough(
+    installed: str | None, available: str | None, says: str | None
+) -> None:
     """Older than 0.8.4 is refused, because its indexes may be corrupt; each case has its remedy."""
     problem = Extension(installed, available).problem
     if says is None:
