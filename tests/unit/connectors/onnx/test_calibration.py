@@ -80,6 +80,13 @@ def test_thresholds_include_their_own_value():
     assert (measures.accuracy, measures.texts) == (0.5, 4)
 
 
+def test_precise_is_nineteen_of_twenty():
+    """95 % are enough, and one in nineteen wrong is too many."""
+    right = np.array([False] + [True] * 19)
+    assert measure(np.full(20, 0.7), right).at_precision == AtThreshold(0.7, 1.0, 0.95)
+    assert measure(np.full(19, 0.7), right[:19]).at_precision is None
+
+
 @given(judged)
 @settings(max_examples=60)
 def test_the_precise_threshold_is_the_lowest_there_is(texts):

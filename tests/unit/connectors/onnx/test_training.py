@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eventmill_connectors.onnx.centroids import class_means
 from eventmill_connectors.onnx.folds import stratified_folds
-from eventmill_connectors.onnx.training import measure_head, train_head
+from eventmill_connectors.onnx.training import LabelReport, measure_head, train_head
 from eventmill_schemas.errors import ModelUnusable, SetupError, UsageError
 
 DIMENSIONS = 16
@@ -42,6 +42,24 @@ def test_a_head_finds_the_labels_it_was_trained_on():
     assert [(one.label, one.texts, one.recall, one.precision) for one in report.labels] == [
         ("a", 12, 1, 1), ("b", 12, 1, 1), ("c", 12, 1, 1),
     ]
+
+
+def test_recall_and_precision_are_of_each_label():
+    """One text of "a" lies among those of "b": "a" is not always found, and "b" not always right."""
+    texts, labels, embed = clouds(labels=("a", "b"))
+    labels[1] = "a"
+    a, b = train_head(texts, labels, embed)[1].labels
+    assert a == LabelReport("a", 13, 12 / 13, 1)
+    assert b == LabelReport("b", 11, 1, 11 / 12)
+
+
+def test_a_label_that_the_head_lacks_is_never_right():
+    """New kinds of texts count as errors, not as some other label."""
+    texts, labels, embed = clouds()
+    head, _ = train_head(texts, labels, embed)
+    vectors = embed(texts)
+    assert measure_head(head, vectors, labels).accuracy == 1
+    assert measure_head(head, vectors, ["new" if label == "a" else label for label in labels]).accuracy == 2 / 3
 
 
 def test_no_text_is_judged_by_a_head_that_saw_it():
