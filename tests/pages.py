@@ -29,6 +29,7 @@ _VARYING = (   # what differs from run to run, and what stands for it when texts
     (r"\b[0-9a-f]{32}\b", "<hash>"),
     (r"with schema \d+", "with schema <id>"),
     (r"in [\d.]+ s, [\d,]+/s", "in <seconds>"),
+    (r"at most \d\.\de-\d\d off", "at most <little> off"),   # by the processor
     (r'"duration_ms":\d+', '"duration_ms":<number>'),
     (r" +", " "),   # tables are as wide as the names in them
 )

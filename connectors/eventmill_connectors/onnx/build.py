@@ -12,6 +12,7 @@ from eventmill_connectors.onnx.artifact import Artifact, check_name, new_folder
 from eventmill_connectors.onnx.assembly import Made, draft, finish, parity_texts, text_parity, write_model
 from eventmill_connectors.onnx.bert import Precision, build_encoder
 from eventmill_connectors.onnx.bulk import embedder
+from eventmill_connectors.onnx.frozen_run import run_frozen
 from eventmill_connectors.onnx.head import Head
 from eventmill_connectors.onnx.manifest import CONFIDENCE, EMBEDDING, LABEL, LOGITS, TOKENIZER_FILE, Manifest
 from eventmill_connectors.onnx.parity import Array, Parity, read_parity
@@ -53,12 +54,12 @@ def build(source: EncoderSource, request: EncoderRequest, train: Train | None = 
         manifest = _encoder(folder, source, request)
         if train is None:
             return finish(folder, manifest, parity, reference)
-        session = OnnxSession(Artifact(folder, manifest), Device())
+        headless = Artifact(folder, manifest)
         tokenizer = read_tokenizer(source.tokenizer, source.max_tokens, TOKENIZER_FILE)
-        embed = embedder(manifest, tokenizer, session)
-        head, report = train(embed)
+        head, report = train(embedder(manifest, tokenizer, OnnxSession(headless, Device())))
         if not parity.outputs:
-            parity = dataclasses.replace(parity, outputs={EMBEDDING: embed(parity.texts)})
+            plain = OnnxSession(headless, Device(), optimised=False)
+            parity = dataclasses.replace(parity, outputs=run_frozen(manifest, parity, plain, alone=False).outputs)
         parity = dataclasses.replace(parity, outputs=_classified(parity.outputs[EMBEDDING], head))
         manifest = _encoder(folder, source, request, head, report)
         return finish(folder, manifest, parity, reference)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eventmill_connectors.onnx.manifest import EMBEDDING, LABEL, LOGITS
+from eventmill_connectors.onnx.manifest import CONFIDENCE, EMBEDDING, LABEL, LOGITS
 from eventmill_connectors.onnx.parity import Array
 
 
@@ -69,7 +69,7 @@ def compare(expected: Mapping[str, Array], found: Mapping[str, Array], tolerance
         elif not np.issubdtype(wanted.dtype, np.number):
             if distances[name]:
                 raise ValueError(f"{name} has other values")
-        elif np.any(_gaps(values, wanted) > _allowed(wanted, tolerance)):
+        elif np.any(_gaps(values, wanted) > _limits(name, expected, tolerance)):
             raise ValueError(f"{name} is up to {distances[name]:.2g} off")
     return Nearness(distances[EMBEDDING] if EMBEDDING in distances else max(distances.values(), default=0.0), cosine)
 
@@ -87,6 +87,13 @@ def _compare_labels(labels: Array, logits: Array, tolerance: Tolerance) -> None:
     chosen = np.take_along_axis(logits, labels.astype(np.int64)[:, None], axis=1)[:, 0]
     if np.any(best - chosen > 2 * _allowed(best, tolerance)):
         raise ValueError(f"{LABEL} has other values")
+
+
+def _limits(name: str, expected: Mapping[str, Array], tolerance: Tolerance) -> Array:
+    if name == CONFIDENCE and LOGITS in expected:
+        # Logits that are each off by e move the largest of their probabilities by e/2 at most.
+        return np.asarray(tolerance.absolute + _allowed(expected[LOGITS], tolerance).max(axis=1) / 2)
+    return _allowed(expected[name], tolerance)
 
 
 def _allowed(expected: Array, tolerance: Tolerance) -> Array:

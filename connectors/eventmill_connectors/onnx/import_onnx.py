@@ -79,7 +79,7 @@ def import_onnx(request: ImportRequest) -> Made:
 
 def _read(file: Path) -> ModelProto:
     try:
-        model = onnx.load(file)
+        model = onnx.load(file, format="protobuf")   # whatever the file is called
     except FileNotFoundError as error:
         raise ModelUnusable(f"there is no file {error.filename or file}") from error
     except (DecodeError, ValueError) as error:

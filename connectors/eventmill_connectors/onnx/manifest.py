@@ -24,7 +24,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 # These don't change what the model computes, so they are not part of its version.
-_BESIDE_THE_CONTENT = ("name", "version", "source", "licence", "producer", "parity", "head")
+_BESIDE_THE_CONTENT = ("name", "version", "source", "licence", "producer", "operators", "parity", "head")
 
 
 class ManifestUnreadable(ValueError):

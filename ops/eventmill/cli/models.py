@@ -108,7 +108,7 @@ def _document(manifest: Manifest) -> dict[str, Any]:
 
 def _lines(manifest: Manifest) -> list[tuple[str, str]]:
     parity = manifest.parity
-    cosine = "" if parity.cosine_min is None else f", cosine similarity at least {parity.cosine_min:.7f}"
+    cosine = "" if parity.cosine_min is None else f", cosine similarity {parity.cosine_min:.7f}"
     lines: list[tuple[str, Any]] = [
         ("name", manifest.name),
         ("version", manifest.version),

@@ -17,10 +17,9 @@ def show_passed(artifact: Artifact, report: GateReport, *, json: bool, live: boo
     labels = "" if manifest.labels is None else f", {len(manifest.labels)} labels"
     vector = "" if manifest.dimensions is None else f", vectors of {manifest.dimensions} dimensions"
     show(f"{artifact.folder}: {manifest.task}, {manifest.precision}{vector}{labels}")
-    near = "" if report.cosine_min is None else f", cosine similarity at least {report.cosine_min:.6f}"
+    near = "" if report.cosine_min is None else f", cosine similarity {report.cosine_min:.6f}"
     records = f"{report.rows} {manifest.parity.reference} records"
-    show(f"gate passed on {report.provider} in {report.seconds:.1f} s")
-    show(f"{records}, at most {report.max_abs:.2g} off{near}")
+    show(f"gate passed on {report.provider}: {records}, at most {report.max_abs:.1e} off{near}")
     if report.batch_difference is None:
         show("a record has other bits in a batch than alone, so records will be run one at a time")
     elif report.batch_difference == 0:

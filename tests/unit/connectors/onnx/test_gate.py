@@ -257,3 +257,19 @@ def test_the_precision_decides_how_near_is_near_enough() -> None:
     single, half, quantised = (tolerance_of(name) for name in ("fp32", "fp16", "int8"))
     assert single.cosine > half.cosine > quantised.cosine
     assert single.vector < half.vector < quantised.vector
+
+
+@given(logits=arrays(np.float64, (4, 5), elements=st.floats(-30, 30)), noise=arrays(
+    np.float64, (4, 5), elements=st.floats(-1, 1)))
+def test_a_confidence_may_be_off_by_what_its_logits_may_be(logits: np.ndarray, noise: np.ndarray) -> None:
+    """A sharp head turns small differences of vectors into larger ones, which are no fault; a wrong one is."""
+    tolerance = tolerance_of("fp32")
+
+    def outputs(values: np.ndarray) -> dict[str, np.ndarray]:
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        return {"logits": values, "confidence": (powers / powers.sum(axis=1, keepdims=True)).max(axis=1)}
+
+    expected = outputs(logits)
+    compare(expected, outputs(logits + noise * 0.9e-4), tolerance)
+    with pytest.raises(ValueError, match="confidence is up to"):
+        compare(expected, {**expected, "confidence": expected["confidence"] + 0.01}, tolerance)
