@@ -13,6 +13,7 @@ from eventmill.dev.model.server import StandIn
 from eventmill.trying.answering import Answering, answering, at_stand_in, models_of
 from eventmill.trying.inputs import Inputs, LocalSchema, own_schema, read_file
 from eventmill.trying.local import open_local
+from eventmill.trying.running import run
 from eventmill.trying.stages import find_stage
 from eventmill.trying.trial import Outside, StageTrial, Trial, TrialGate
 from eventmill_agents.steps.python import StepFunction, load_functions
@@ -99,7 +100,7 @@ class Session:
 
         Raises Unavailable where the models or the registry are away: nothing is waited for.
         """
-        asyncio.run(self._run(prepared, on_trial))
+        run(self._run(prepared, on_trial))
 
     async def _run(self, prepared: Round, on_trial: Callable[[str, Trial], None]) -> None:
         environ = dict(self._environ)

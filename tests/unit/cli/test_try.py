@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -207,13 +208,16 @@ def test_a_server_that_is_away_is_an_error_and_not_an_events(
 
 
 @contextmanager
-def watching(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run `eventmill try ... --watch` as a process."""
-    command = [sys.executable, "-m", "eventmill.cli", "try", *arguments, "--watch", "--json"]
+def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run `eventmill try` as a process; it is killed if it says nothing for ever, so that reading ends."""
+    command = [sys.executable, "-m", "eventmill.cli", "try", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(90, process.kill)
+    watchdog.start()
     try:
         yield process
     finally:
+        watchdog.cancel()
         process.kill()
         process.communicate()
 
@@ -240,10 +244,10 @@ def test_saving_a_file_tries_again(folder: Path) -> None:
 
     A YAML that is broken is told with its line, and mended by the next save. Ctrl-C ends with 130 and without noise.
     """
-    arguments = ("json", "--from", "lines.jsonl", "--stand-in")
+    arguments = ("json", "--from", "lines.jsonl", "--stand-in", "--watch", "--json")
     (folder / "lines.jsonl").write_text('{"body": "One."}\n')
     module = next(folder.glob("*.py"))
-    with watching(*arguments) as process:
+    with started(*arguments) as process:
         assert document(process)["events"][0]["result"]["told"] == "ONE."
         told(process, "watching")
 
@@ -272,10 +276,9 @@ def test_saving_a_file_tries_again(folder: Path) -> None:
 
 
 def test_ctrl_c_ends_a_call_that_is_not_answered(folder: Path) -> None:
-    """Exit code 130 at once and without noise, whatever is in flight."""
+    """Exit code 130 at once and without noise, also while the loop is only being made."""
     (folder / "lines.jsonl").write_text('{"body": "[[stand-in:timeout]]"}\n')
-    command = [sys.executable, "-m", "eventmill.cli", "try", "json", "--from", "lines.jsonl", "--stand-in"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started("json", "--from", "lines.jsonl", "--stand-in") as process:
         told(process, "stand-in in this process")
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=20)
