@@ -17,6 +17,17 @@ QUESTIONS = (
 )
 
 
+LABELS = tuple(
+    (text, label)
+    for label, texts in {
+        "card_arrival": ("Where is my card?", "My new card has not come.", "When will the card be here?"),
+        "charged_twice": ("I was charged twice.", "The same payment is there two times.", "You took my money twice."),
+        "fees": ("What is this fee?", "Why do I pay for a transfer?", "How much does a withdrawal cost?"),
+    }.items()
+    for text in texts
+)
+
+
 def write(file: Path, header: str, rows: tuple[tuple[str, str], ...]) -> None:
     """Write a CSV file with every value quoted."""
     lines = [",".join('"' + value.replace('"', '""') + '"' for value in row) for row in rows]
@@ -26,6 +37,7 @@ def write(file: Path, header: str, rows: tuple[tuple[str, str], ...]) -> None:
 def test_every_row_becomes_one_result(tmp_path: Path, addresses: Addresses, pytestconfig: pytest.Config) -> None:
     """Also where the file is gone through again with new ids; columns that nobody asked for are left out."""
     write(tmp_path / "test.csv", "text,category,asked_by", tuple((*question, "me") for question in QUESTIONS))
+    write(tmp_path / "train.csv", "text,category", LABELS)
     file = tmp_path / "accept.json"
     options = ("--data", str(tmp_path), "--events", "12", "--json", str(file))
     with whole_run(pytestconfig.rootpath, tmp_path, addresses, "accept", *options) as run:
@@ -34,6 +46,9 @@ def test_every_row_becomes_one_result(tmp_path: Path, addresses: Addresses, pyte
     figures = json.loads(file.read_text())
     assert (figures["events"], figures["results"], figures["dead_letters"]) == (12, 12, 0)
     assert (figures["lost"], figures["duplicates"], figures["problems"]) == (0, 0, {})
+    assert figures["classified"]["intent"]["events"] == 12
+    assert figures["classified"]["intent"]["accuracy"] > 0.5   # one in three by chance; it has seen one word for word
+    assert "the labels of the model in the worker against those that people gave" in run.said
 
 
 @pytest.mark.parametrize(
@@ -48,6 +63,7 @@ def test_a_file_that_is_not_it_is_named(
     tmp_path: Path, addresses: Addresses, pytestconfig: pytest.Config, content: str | None, said: str
 ) -> None:
     """With the line and what is missing, exit code 2, and no trace of the program."""
+    write(tmp_path / "train.csv", "text,category", LABELS)
     if content is not None:
         (tmp_path / "test.csv").write_text(content)
     with whole_run(pytestconfig.rootpath, tmp_path, addresses, "accept", "--data", str(tmp_path)) as run:

@@ -20,7 +20,7 @@ from eventmill.reading.topics import TopicReader
 from eventmill_connectors.kafka.admin import Topics
 from eventmill_connectors.registry import SchemaRegistry
 from eventmill_schemas.codec import AvroWriter
-from eventmill_schemas.errors import SetupError
+from eventmill_schemas.errors import UsageError
 from eventmill_schemas.events import RawRecord
 from eventmill_schemas.pipeline import Kafka
 from eventmill_schemas.topics import TopicSpec, subject
@@ -177,7 +177,7 @@ def test_a_topic_that_is_not_there_is_told(addresses: Addresses, unique: str) ->
 
 def test_wrong_client_settings_are_told(addresses: Addresses) -> None:
     """As a matter of the set-up."""
-    with pytest.raises(SetupError, match=r"no\.such\.setting"):
+    with pytest.raises(UsageError, match=r"no\.such\.setting"):
         TopicReader(Kafka(addresses.bootstrap, "", {"no.such.setting": "1"}), ["t"])
 
 

@@ -48,11 +48,16 @@ def _next(report: DemoReport, *, kept: bool) -> None:
     show("")
     show("Next:")
     if kept:
-        show(f"  export KAFKA={report.addresses.bootstrap} REGISTRY={report.addresses.registry}")
-        show(f"  eventmill tail triage --pipeline {report.file} --last 3 --no-follow")
-        show(f"  eventmill dlq list --pipeline {report.file}")
-        show(f"  eventmill lag {report.file}")
+        file = report.work.file
+        show(f'  eval "$(eventmill dev env --folder {_FOLDER}/stack)"')
+        show(f"  export MAIL_MODEL={report.work.environ['MAIL_MODEL']}")
+        show(f"  eventmill tail triage --pipeline {file} --last 3 --no-follow")
+        show(f"  eventmill search mails 'where is my parcel' --pipeline {file}")
+        show(f"  eventmill cost report {file} --by model --by day")
+        show(f"  eventmill dlq list --pipeline {file}")
+        show(f"  eventmill lag {file}")
         show(f"  eventmill dev down --folder {_FOLDER}/stack    # when you are done")
     else:
         show('  make demo ARGS="--events 2000 --keep"     # more mails, and leave the stack up to look around')
         show("  docs/how-to/quickstart.md                 # your own topic")
+        show("  docs/how-to/warehouse.md                  # results and costs in a database, by Kafka Connect")

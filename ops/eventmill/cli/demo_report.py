@@ -1,5 +1,6 @@
 """How a run of an example is shown: tables for people, one JSON object for programs."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import orjson
 
 from eventmill.cli.output import say, show, show_table
 from eventmill.demo.run import DemoReport
+from eventmill.demo.verdicts import Verdicts
 
 
 def write_figures(report: DemoReport, file: Path) -> None:
@@ -17,20 +19,31 @@ def write_figures(report: DemoReport, file: Path) -> None:
 def figures(report: DemoReport) -> dict[str, Any]:
     """Return what was counted. `results` and `dead_letters` are those of the first stage, which gets all events."""
     first = report.pipeline.stages[0].name
-    judgement, output = report.judgements[first], report.outputs.stages[first]
+    output = report.outputs.stages[first]
     return {
         "events": report.events,
         "results": output.results,
         "dead_letters": output.dead_letters,
-        "cost_records": judgement.cost_records,
-        "cost_total": judgement.cost_total,
+        "cost_records": sum(j.cost_records for j in report.judgements.values()),
+        "cost_total": f"{sum(Decimal(j.cost_total) for j in report.judgements.values()):f}",
         "duplicates": sum(j.duplicates for j in report.judgements.values()),
         "lost": sum(j.lost for j in report.judgements.values()),
         "seconds": round(report.seconds, 3),
         "events_per_s": round(report.events / report.seconds, 1),
         "stand_in": report.stand_in,
+        "classified": {name: _classified(v) for name, v in report.outputs.verdicts.items() if v.step is not None},
         "problems": {name: j.problems for name, j in report.judgements.items() if j.problems},
     }
+
+
+def _classified(verdicts: Verdicts) -> dict[str, Any]:
+    """Return accuracy and coverage at 95 % precision, null where nobody said what is right."""
+    figures: dict[str, Any] = {"events": len(verdicts.all), "sure": verdicts.sure}
+    figures |= {"accuracy": None, "coverage_at_95": None}
+    if (measures := verdicts.measures()) is not None:
+        figures["accuracy"] = round(measures.accuracy, 4)
+        figures["coverage_at_95"] = round(measures.at_precision.coverage, 4) if measures.at_precision else 0.0
+    return figures
 
 
 def show_report(report: DemoReport, events: str) -> None:
@@ -53,6 +66,24 @@ def show_report(report: DemoReport, events: str) -> None:
         show_table(
             ("stage", "event", "kind", "message"),
             [(d.stage, d.event_id, d.kind, _short(d.message)) for d in report.outputs.dead],
+        )
+        show("")
+    for name, verdicts in report.outputs.verdicts.items():
+        if verdicts.step is not None and verdicts.step.threshold is not None:
+            show(f"{name}: the model in the worker was sure of {verdicts.sure} of {len(verdicts.all)} (confidence "
+                 f"{verdicts.step.threshold:g} or more); no other model was asked for their {verdicts.step.into}.")
+        measures = verdicts.measures()
+        if measures is not None:
+            from eventmill.cli.head_report import show_measures  # noqa: PLC0415 - brings numpy
+
+            show(f"{name}: the labels of the model in the worker against those that people gave:")
+            show_measures(measures)
+            show("")
+    for found in report.found:
+        show(f"Nearest to {found.text!r} in {found.store}:")
+        show_table(
+            ("similarity", "event", "text"),
+            [(Decimal(f"{similarity:.3f}"), event, _short(text)) for similarity, event, text in found.passages],
         )
         show("")
     rate = report.events / report.seconds

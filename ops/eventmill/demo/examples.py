@@ -3,11 +3,13 @@
 import csv
 from pathlib import Path
 
+from eventmill.demo.models import LocalModel
 from eventmill.demo.placement import Example
 from eventmill.rig.judgement import CHECKER
 from eventmill_schemas.errors import SetupError, UsageError
 
 QUERIES = "test.csv"
+LABELS = "train.csv"
 _COLUMNS = ("text", "category")
 
 
@@ -21,17 +23,20 @@ def support_mail(root: Path) -> Example:
         events=folder / "mails.jsonl",
         produce=("--key", "customer", "--id", "id"),
         quotes="body,subject",
+        model=LocalModel("mail", "MAIL_MODEL", folder / "labels.csv"),
+        searches=(("mails", "payroll is wrong and the bank needs the file today"),),
     )
 
 
 def intents(root: Path, data: Path) -> Example:
     """Return the acceptance run: the questions in `data`/test.csv, typed by customers of a bank.
 
-    Questions of one category share a key, so that there is an order to keep. Raises UsageError where the file can't be
-    it, SetupError where `root` is not eventmill's repository.
+    The model in the worker learns from `data`/train.csv. Questions of one category share a key, so that there is an
+    order to keep. Raises UsageError where a file can't be it, SetupError where `root` is not eventmill's repository.
     """
-    folder, events = _example(root, "intents"), data / QUERIES
+    folder, events, labels = _example(root, "intents"), data / QUERIES, data / LABELS
     _check(events)
+    _check(labels)
     return Example(
         folder=folder,
         topic="queries",
@@ -39,6 +44,7 @@ def intents(root: Path, data: Path) -> Example:
         events=events,
         produce=("--map", "id=#line", "--map", "label=category", "--drop-unknown", "--key", "label", "--id", "id"),
         quotes="text",
+        model=LocalModel("intents", "INTENTS_MODEL", labels, ("--label-column", "category")),
     )
 
 

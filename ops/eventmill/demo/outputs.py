@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from eventmill.demo.verdicts import Verdicts
 from eventmill_schemas.codec import AvroReader, frame
 from eventmill_schemas.dead_letter import DeadLetterReport, from_headers
 from eventmill_schemas.pipeline import Pipeline
@@ -41,6 +42,7 @@ class Outputs:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.stages = {stage.name: StageOutput() for stage in pipeline.stages}
+        self.verdicts = {stage.name: Verdicts(stage) for stage in pipeline.stages}
         self.spent: dict[tuple[str, str, str], Spent] = {}
         self.dead: list[DeadLetterReport] = []
         self.cost_records = 0
@@ -86,6 +88,7 @@ class Outputs:
         output = self.stages[stage]
         if what == "results":
             output.results += 1
+            self.verdicts[stage].take(message.value() or b"")
         elif what == "costs":
             self.cost_records += 1
             self._add_cost(stage, self._costs.decode(frame(message.value() or b"")[1]))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from eventmill.demo.models import LocalModel
 from eventmill.rig.servers import Servers
 
 
@@ -17,6 +18,7 @@ class Example:
 
     `folder` holds its files, `topic` is its input topic in pipeline.yaml, `events` the file of events, and `produce`
     how `eventmill produce` reads it. `quotes` names the event's fields that the stand-in's summary is taken from.
+    `model` is built before the run. `searches`: (store, text) to look for at its end.
     """
 
     folder: Path
@@ -25,6 +27,8 @@ class Example:
     events: Path
     produce: tuple[str, ...]
     quotes: str
+    model: LocalModel
+    searches: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,11 @@ def placed(example: Example, folder: Path, servers: Servers, *, keep: bool = Fal
 
     The copy is removed at the end unless `keep`.
     """
-    environ = {"KAFKA": servers.addresses.bootstrap, "REGISTRY": servers.addresses.registry}
+    environ = {
+        "KAFKA": servers.addresses.bootstrap,
+        "REGISTRY": servers.addresses.registry,
+        "DATABASE_URL": servers.addresses.postgres,
+    }
     if not servers.external:
         yield Placement(example.folder / "pipeline.yaml", example.topic, example.folder / example.schema, environ)
         return

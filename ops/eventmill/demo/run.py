@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventmill.config import load
+from eventmill.demo.models import built
 from eventmill.demo.outputs import Outputs
 from eventmill.demo.placement import Example, Placement, placed
 from eventmill.demo.progress import Display
@@ -41,6 +42,15 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What a search of `store` for `text` gave: similarity, event id and passage, nearest first."""
+
+    store: str
+    text: str
+    passages: tuple[tuple[float, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DemoReport:
     """What happened."""
 
@@ -50,8 +60,8 @@ class DemoReport:
     seconds: float
     judgements: dict[str, Judgement]
     stand_in: bool
-    addresses: Addresses
-    file: Path
+    work: Placement
+    found: tuple[Found, ...]
 
     @property
     def clean(self) -> bool:
@@ -76,6 +86,7 @@ class Demo:
             work = open_things.enter_context(
                 placed(self._example, options.folder, found, keep=options.keep)
             )
+            work.environ.update(built(self._example.model, options.folder / "models", self._say))
             run_command(self._say, work.environ, "apply", str(work.file), "--inputs")
             pipeline = load(work.file, {**os.environ, **work.environ})
             events = self._produce(work)
@@ -85,8 +96,22 @@ class Demo:
             seconds = self._process(work, pipeline, model, outputs, events)
             judgements = self._judge(pipeline, found.addresses, model, outputs)
             return DemoReport(
-                pipeline, outputs, events, seconds, judgements, model.ledger is not None, found.addresses, work.file
+                pipeline,
+                outputs,
+                events,
+                seconds,
+                judgements,
+                model.ledger is not None,
+                work,
+                tuple(self._search(work, *search) for search in self._example.searches),
             )
+
+    def _search(self, work: Placement, store: str, text: str) -> Found:
+        found = run_command(
+            self._say, work.environ, "search", store, text, "--pipeline", str(work.file), "--limit", "3", "--json"
+        )
+        passages = json.loads(found)["passages"]
+        return Found(store, text, tuple((p["similarity"], p["event_id"], p["text"]) for p in passages))
 
     @contextmanager
     def _model(self) -> Iterator[Model]:
@@ -177,10 +202,10 @@ class Demo:
         judgements = {}
         for number, stage in enumerate(pipeline.stages):
             options: list[str] = []
+            for price in price_rows(pipeline):
+                options += ["--price", price]
             if number == 0 and model.ledger is not None:
-                options = ["--ledger", model.ledger, "--quotes", self._example.quotes]
-                for price in price_rows(pipeline):
-                    options += ["--price", price]
+                options += ["--ledger", model.ledger, "--quotes", self._example.quotes]
             if stage.when is not None:
                 skipped = outputs.stages[pipeline.stages[0].name].results - outputs.stages[stage.name].results
                 options += ["--skipped", str(skipped - outputs.stages[stage.name].dead_letters)]
