@@ -75,7 +75,7 @@ def freeze(file: Path) -> None:
     oracle, texts = minilm(), parity_texts()
     ids, mask = padded([oracle.tokens(text) for text in texts])
     outputs = {EMBEDDING: oracle.vectors(texts).astype(np.float32)}
-    write_parity(file, Parity({"input_ids": ids, "attention_mask": mask}, outputs, tuple(texts)))
+    write_parity(file, Parity({"input_ids": ids, "attention_mask": mask}, outputs, tuple(texts)), compressed=True)
 
 
 if __name__ == "__main__":

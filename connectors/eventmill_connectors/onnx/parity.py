@@ -65,8 +65,8 @@ def read_parity(file: Path) -> Parity:
     )
 
 
-def write_parity(file: Path, parity: Parity) -> None:
-    """Write an npz file: the same bytes for the same arrays, and so without compression."""
+def write_parity(file: Path, parity: Parity, *, compressed: bool = False) -> None:
+    """Write an npz file: the same bytes for the same arrays, if not `compressed`: each zlib has its own."""
     arrays = {f"{_INPUT}{name}": array for name, array in sorted(parity.inputs.items())}
     arrays |= {f"{_OUTPUT}{name}": array for name, array in sorted(parity.outputs.items())}
     if parity.texts:
@@ -74,4 +74,4 @@ def write_parity(file: Path, parity: Parity) -> None:
     # Texts are objects to ONNX Runtime; in a file they would be pickles, which are code.
     plain = {name: array.astype(np.str_) if array.dtype == np.object_ else array for name, array in arrays.items()}
     with file.open("wb") as opened:
-        np.savez(opened, allow_pickle=False, **plain)
+        (np.savez_compressed if compressed else np.savez)(opened, allow_pickle=False, **plain)

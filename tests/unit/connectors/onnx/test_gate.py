@@ -245,6 +245,9 @@ def test_frozen_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_parity(tmp_path / "one.npz", parity)
     write_parity(tmp_path / "two.npz", parity)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    write_parity(tmp_path / "small.npz", parity, compressed=True)
+    assert (tmp_path / "small.npz").stat().st_size < (tmp_path / "one.npz").stat().st_size
+    assert read_parity(tmp_path / "small.npz").texts == parity.texts
     found = read_parity(tmp_path / "one.npz")
     assert found.texts == parity.texts
     for name, array in (*parity.inputs.items(), *parity.outputs.items()):
