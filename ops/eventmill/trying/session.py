@@ -107,7 +107,7 @@ class Session:
         async with AsyncExitStack() as opened:
             if self._wanted.stand_in:
                 stand_in = await opened.enter_async_context(StandIn())
-                environ |= {"OPENAI_BASE_URL": stand_in.base_url, "OPENAI_API_KEY": "stand-in"}
+                environ |= {"OPENAI_BASE_URL": stand_in.base_url, "OPENAI_API_KEY": "no-key-needed"}
             models = await opened.enter_async_context(ChatClients(environ=environ))
             schemas = prepared.inputs.schemas
             if schemas is None:

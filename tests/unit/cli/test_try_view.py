@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from eventmill.cli.try_view import lines, summary, totals
+from eventmill.cli.try_view import document, lines, summary, totals
+from eventmill.config import load
+from eventmill.reading.show import json_text
 from eventmill.testing import Trial, WordModels, reply, run_stage
+from eventmill.trying.inputs import Inputs
+from eventmill.trying.session import Round
 from eventmill_schemas.chat import ChatReply, Finish
 from eventmill_schemas.errors import Ambiguous, CallError
 
@@ -82,3 +86,26 @@ def test_nothing_reaches_the_terminal_raw(pipeline: Path) -> None:
 def test_a_total_of_nothing_is_short() -> None:
     """No events, no calls, no costs."""
     assert summary(totals([])) == "0 events: 0 results"
+
+
+def test_the_document_has_the_work_of_local_models(pipeline: Path) -> None:
+    """Apart from the calls, with device, seconds and exact cost; what is an amount stays one in JSON."""
+    described = load(pipeline, {})
+    trial = tried(pipeline, FIRST, SECOND)
+    prepared = Round(described, described.stage("read"), Inputs((trial.record,), ("here",), None), {}, ())
+    shown = json.loads(json_text(document(prepared, ["here"], [trial])))
+    (event,) = shown["events"]
+    assert event["local"] == [
+        {
+            "step": "classify",
+            "model": "words@1",
+            "device": "cpu",
+            "tokens": 3,
+            "seconds": "0.002",
+            "cost": "0.000000200000",
+            "outcome": "ok",
+        }
+    ]
+    assert [call["step"] for call in event["calls"]] == ["complete", "complete_2"]
+    assert [call["certainty"] for call in event["calls"]] == ["EXACT", "UNPRICED"]
+    assert (event["cost"], shown["totals"]["unknown"]) == (None, 1)
