@@ -52,7 +52,8 @@ def read_labelled(path: Path, *, text_column: str = "text", label_column: str = 
         for column, values in ((text_column, texts), (label_column, labels)):
             value = row.values[column].strip()
             if not value:
-                raise InputFileError(f"the column {column!r} is empty", file=name, line=row.line)
+                reason = f"the column {column!r} is empty"
+                raise InputFileError(reason, file=name, line=row.line, remedy="Fill it in, or take out the row")
             values.append(value)
         lines.append(row.line)
     _check_classes(texts, labels, lines, name)

@@ -16,8 +16,7 @@ def show_head_report(report: HeadReport) -> None:
     kind = "class means" if report.method == "means" else "linear"
     show(f"Head: {kind}, {len(report.labels)} labels, {report.measures.texts} texts, "
          f"each judged by a head that was fitted without it ({report.folds} parts, seed {report.seed}).")
-    show(f"Calibration error {report.ece_raw:.3f} without and {report.measures.ece:.3f} with the "
-         f"temperature {report.temperature:.3g}.")
+    show(f"Temperature {report.temperature:.3g}; without it the calibration error would be {report.ece_raw:.3f}.")
     show("")
     show_measures(report.measures)
     show("")

@@ -43,7 +43,7 @@ def test_the_weakest_labels_come_first(capsys):
     assert lines[0] == (
         "Head: linear, 2 labels, 20 texts, each judged by a head that was fitted without it (5 parts, seed 3)."
     )
-    assert lines[1] == "Calibration error 0.360 without and 0.022 with the temperature 0.42."
+    assert lines[1] == "Temperature 0.42; without it the calibration error would be 0.360."
     assert lines[-3:] == [
         "LABEL     TEXTS  FOUND %  RIGHT %",
         "delivery      8     50.0        -",
