@@ -3,6 +3,7 @@
 Both are opened when they are first used, because a python step may use any of them and mostly uses none.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -106,19 +107,24 @@ class StoresOnDemand:
     def __init__(self, pipeline: Pipeline, opened: AsyncExitStack) -> None:
         self._pipeline = pipeline
         self._opened = opened
+        self._opening = asyncio.Lock()
         self._stores: VectorStores | None = None
 
     async def search(self, store: str, query: Query) -> Sequence[Passage]:
         """Search. Raises SetupError where `eventmill apply` has something to do first, PostgresUnreachable."""
-        if self._stores is None:
-            from eventmill import vectors  # noqa: PLC0415 - brings the Postgres driver
-            from eventmill_connectors.postgres.stores import open_stores  # noqa: PLC0415
-
-            database = vectors.open_database(self._pipeline)
-            stores, _ = await open_stores(database, vectors.wanted_spaces(self._pipeline))
-            self._opened.push_async_callback(stores.close)
-            self._stores = stores
+        async with self._opening:   # several events come at the same time
+            if self._stores is None:
+                self._stores = await self._open()
         return await self._stores.search(store, query)
+
+    async def _open(self) -> VectorStores:
+        from eventmill import vectors  # noqa: PLC0415 - brings the Postgres driver
+        from eventmill_connectors.postgres.stores import open_stores  # noqa: PLC0415
+
+        database = vectors.open_database(self._pipeline)
+        stores, _ = await open_stores(database, vectors.wanted_spaces(self._pipeline))
+        self._opened.push_async_callback(stores.close)
+        return stores
 
 
 class UnwrittenStores:
