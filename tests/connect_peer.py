@@ -62,7 +62,7 @@ def connect_peer() -> Iterator[ConnectPeer]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_PUT = do_POST = _serve   # noqa: N815 - names of the base class
+        do_GET = do_PUT = do_POST = do_DELETE = _serve   # noqa: N815 - names of the base class
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

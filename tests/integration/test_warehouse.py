@@ -1,12 +1,16 @@
 """Results and costs in Postgres, by a real worker of Kafka Connect: types, upserts, transactions, crashes, failures."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
@@ -43,13 +47,16 @@ class Warehouse:
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, connect: Worker) -> SortPipeline:
+def pipeline(tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, connect: Worker) -> Iterator[SortPipeline]:
     """Give a stage whose two connectors run. Tests tell their records apart by their ids."""
     made = SortPipeline(tmp_path_factory.mktemp("pipeline"), addresses, connect, f"w{uuid4().hex[:10]}")
     made.apply()
     # What the database refuses is tried again a few times before the task gives up.
     made.connect("--set", "flush.retry.delay.ms=100")
-    return made
+    yield made
+    names = [made.connector(kind) for kind in ("results", "costs")]
+    made.must("connect", "delete", *names)
+    assert made.cli("connect", "status", names[0]).exit_code == 2
 
 
 @pytest.fixture
@@ -186,6 +193,63 @@ async def test_a_dead_task_is_told_and_restarted(pipeline: SortPipeline, warehou
     await asyncio.to_thread(pipeline.must, "connect", "restart", name)
     assert (await warehouse.row(table, "cost_id", "refused"))["attempt"] == 1000
     await asyncio.to_thread(pipeline.must, "connect", "status", name)
+
+
+async def test_the_questions_of_the_page_have_answers(
+    pipeline: SortPipeline, warehouse: Warehouse, pytestconfig: pytest.Config
+) -> None:
+    """Every statement of docs/how-to/warehouse.md runs as it stands, and counts rightly what is in the tables."""
+    page = (pytestconfig.rootpath / "docs/how-to/warehouse.md").read_text("utf-8")
+    found_there = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    statements = {one.split("\n", 1)[0].removeprefix("-- "): one for one in found_there}
+    later = AT + timedelta(days=1)
+    calls = [
+        # event, tenant, start, milliseconds, outcome, certainty, cost
+        ("q1", "acme", AT, 100, "ok", "EXACT", "0.1"),
+        ("q1", "acme", AT, 300, "ambiguous", "UNCERTAIN", None),
+        ("q2", "acme", later, 200, "ok", "EXACT", "0.2"),
+        ("q3", None, AT, 300, "ok", "EXACT", "0.000000000003"),
+    ]
+    names = ("event_id", "tenant", "started_at", "duration_ms", "outcome", "certainty", "cost")
+    fields = [dict(zip(names, call, strict=True)) for call in calls]
+    exact = [{**one, "cost": Decimal(one["cost"]) if one["cost"] else None} for one in fields]
+    pipeline.write("costs", [cost(f"q{n}", source_topic="page", **one) for n, one in enumerate(exact)])
+    page_results = {"q1": ("BUG", "0.1"), "q2": ("OTHER", "0.2"), "q3": ("BUG", None)}
+    pipeline.write(
+        "results",
+        [
+            result(one, source_topic="page", category=category, cost=Decimal(usd) if usd else None)
+            for one, (category, usd) in page_results.items()
+        ],
+    )
+    for kind, count in (("costs", len(calls)), ("results", len(page_results))):
+        rows = f"select * from {pipeline.table(kind)} where source_topic = 'page'"
+        await warehouse.until(rows, lambda found, count=count: len(found) == count)
+        # Under the name that the page uses, for this connection alone.
+        await warehouse.connection.execute(f"create temp table support_mail_triage_{kind} as {rows}")
+    found = {name: [tuple(row.values()) for row in await warehouse.rows(one)] for name, one in statements.items()}
+    cents = Decimal("0.100000000003")
+    assert found == {
+        "cost per tenant and day": [
+            (AT.date(), "acme", Decimal("0.1"), 2, 1),
+            (AT.date(), None, Decimal("0.000000000003"), 1, 0),
+            (later.date(), "acme", Decimal("0.2"), 1, 0),
+        ],
+        "categories": [("BUG", 2, Decimal("0.1")), ("OTHER", 1, Decimal("0.2"))],
+        "latency of models": [("gpt", 3, 200.0, pytest.approx(290.0))],
+        "what failed attempts cost": [("ok", 3, cents + Decimal("0.2")), ("ambiguous", 1, None)],
+        "cost per category, with failed attempts": [("BUG", cents, 2), ("OTHER", Decimal("0.2"), 1)],
+    }
+
+
+def test_the_worker_knows_every_setting(pipeline: SortPipeline) -> None:
+    """What is generated for Postgres is what this version of the sink and of Connect has; others would be ignored."""
+    for kind in ("results", "costs"):
+        config = json.loads((pipeline.connectors / f"{pipeline.connector(kind)}.json").read_text())["config"]
+        answer = httpx.get(f"{pipeline.worker.url}/connector-plugins/{config['connector.class']}/config", timeout=20)
+        known = {one["name"] for one in answer.json()}
+        theirs = ("consumer.override.", "value.converter.", "transforms.")
+        assert {name for name in config if not name.startswith(theirs)} <= known
 
 
 def first_record(addresses: Addresses, topic: str) -> Any:

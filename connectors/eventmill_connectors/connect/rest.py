@@ -117,12 +117,14 @@ class ConnectApi:
     def restart(self, name: str, *, only_failed: bool = True) -> None:
         """Restart a connector's failed parts, or all of it. Raises SetupError where there is none of this name."""
         flags = f"includeTasks=true&onlyFailed={str(only_failed).lower()}"
-        answer = self._send("POST", f"/connectors/{_segment(name)}/restart?{flags}")
-        if answer.status_code == 404:
-            known = ", ".join(self.statuses()) or "no connector"
-            raise SetupError(f"there is no connector {name!r}", remedy=f"At {self._place} there is {known}")
-        if answer.status_code >= 400:
-            self._document(answer)
+        self._act("POST", name, f"/restart?{flags}")
+
+    def delete(self, name: str) -> None:
+        """Remove a connector and its tasks. What it wrote stays, and so do its group's offsets.
+
+        Raises SetupError where there is none of this name.
+        """
+        self._act("DELETE", name, "")
 
     def await_running(self, name: str, seconds: float) -> Status:
         """Wait until a connector and all its tasks run, or have failed for good; return how it is then.
@@ -144,6 +146,14 @@ class ConnectApi:
                 state = "it is not there" if found is None else found.complaint or "its state keeps changing"
                 raise ConnectFailed(f"{name} does not run after {seconds:.0f} s: {state}")
             time.sleep(self._pace.look_every)
+
+    def _act(self, method: str, name: str, what: str) -> None:
+        answer = self._send(method, f"/connectors/{_segment(name)}{what}")
+        if answer.status_code == 404:
+            known = ", ".join(self.statuses()) or "no connector"
+            raise SetupError(f"there is no connector {name!r}", remedy=f"At {self._place} there is {known}")
+        if answer.status_code >= 400:
+            self._document(answer)
 
     def _require(self, connector: Connector) -> None:
         wanted = connector.config["connector.class"]

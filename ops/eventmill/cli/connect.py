@@ -174,6 +174,17 @@ def restart(
     _judge(found)
 
 
+@app.command()
+def delete(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Connectors.")], url: Url = _USUAL_URL
+) -> None:
+    """Remove connectors. Their tables stay; one that is made anew goes on where it ended."""
+    with ConnectApi(url) as api:
+        for name in names:
+            api.delete(name)
+            show(f"{name}: deleted")
+
+
 def _sources(pipeline: Pipeline, stages: list[str]) -> list[Source]:
     known = {stage.name: stage for stage in pipeline.stages}
     unknown = [name for name in stages if name not in known]

@@ -178,7 +178,7 @@ def test_validation_says_what_is_wrong_where(cli: Cli, peer: ConnectPeer) -> Non
     assert all(path.endswith("/validate") for path, _ in peer.said("PUT"))
 
 
-@pytest.mark.parametrize("command", [["status"], ["restart", "a"]])
+@pytest.mark.parametrize("command", [["status"], ["restart", "a"], ["delete", "a"]])
 def test_no_worker_is_exit_code_1_with_the_way_out(cli: Cli, command: list[str]) -> None:
     """One message, no trace."""
     done = cli(*command, "--url", "http://127.0.0.1:9")

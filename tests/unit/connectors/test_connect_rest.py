@@ -168,9 +168,17 @@ def test_a_restart_takes_the_tasks_along(peer: ConnectPeer, api: ConnectApi, onl
     assert peer.said("POST") == [(path, None)]
 
 
-def test_a_restart_of_what_is_not_there_names_what_is(peer: ConnectPeer, api: ConnectApi) -> None:
+def test_a_connector_is_deleted_by_its_name(peer: ConnectPeer, api: ConnectApi) -> None:
+    """And no other."""
+    peer.answer(f"DELETE {PATH}", b"", 204)
+    api.delete(NAME)
+    assert peer.said("DELETE") == [(PATH, None)]
+
+
+def test_what_is_not_there_is_told_with_what_is(peer: ConnectPeer, api: ConnectApi) -> None:
     """A misspelt name."""
     peer.answer("GET /connectors?expand=status", {"a": {"status": status("a", "RUNNING", "RUNNING")}})
-    with pytest.raises(SetupError, match="there is no connector") as caught:
-        api.restart("b")
-    assert str(caught.value.remedy).endswith("there is a")
+    for act in (api.restart, api.delete):
+        with pytest.raises(SetupError, match="there is no connector") as caught:
+            act("b")
+        assert str(caught.value.remedy).endswith("there is a")
