@@ -14,8 +14,7 @@ def class_means(
     Prototypes of Snell et al. 2017, "Prototypical Networks for Few-shot Learning", with cosine similarity.
     Every class 0..count-1 has at least one of the vectors (N, H). A mean without a direction is a column of zeros.
     """
-    members = np.zeros((count, len(vectors)))
-    members[classes, np.arange(len(vectors))] = 1
-    sums = members @ vectors.astype(np.float64)
+    sums = np.zeros((count, vectors.shape[1]))
+    np.add.at(sums, classes, vectors)
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     return (sums / np.where(norms > 0, norms, 1)).T, np.zeros(count)

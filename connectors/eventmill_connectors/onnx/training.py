@@ -5,7 +5,7 @@ fitted without it. The head that is returned is fitted on all texts.
 """
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -156,6 +156,10 @@ def _distinct(texts: Sequence[str], labels: Sequence[str]) -> tuple[list[str], l
     times = Counter(text for text, _ in pairs)
     if ambiguous := sum(count > 1 for count in times.values()):
         notes.append(f"{ambiguous} texts have more than one label: at most one of them can be right")
+    spellings = defaultdict(list)
+    for label in sorted(set(labels)):
+        spellings[label.casefold()].append(label)
+    notes += [f"{_listed(same)} are different labels" for same in spellings.values() if len(same) > 1]
     return [text for text, _ in pairs], [label for _, label in pairs], notes
 
 

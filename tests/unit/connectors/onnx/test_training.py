@@ -118,6 +118,13 @@ def test_repeated_texts_count_once_and_ambiguous_ones_are_told():
     assert "more than one label" in report.notes[1]
 
 
+def test_labels_that_differ_in_case_alone_are_told():
+    """Two spellings are two labels, as in an enum; most likely one was meant."""
+    texts, _, embed = clouds(labels=("a", "b"))
+    _, report = train_head(texts, ["Refund", "refund"] * 6 + ["other"] * 12, embed)
+    assert report.notes == ("'Refund', 'refund' are different labels",)
+
+
 @given(st.lists(st.integers(2, 9), min_size=2, max_size=6), st.integers(0, 9))
 @settings(max_examples=40)
 def test_every_fold_leaves_texts_of_every_label(counts, seed):
