@@ -63,7 +63,7 @@ def _show(passages: Sequence[Passage]) -> None:
         width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns - beside)
         texts = [text if len(text) <= width else f"{text[: width - 1]}…" for text in texts]
     rows = [
-        (Decimal(f"{passage.similarity:.3f}"), passage.event_id, str(passage.source), text)
+        (Decimal(f"{passage.similarity:.2f}"), passage.event_id, str(passage.source), text)
         for passage, text in zip(passages, texts, strict=True)
     ]
     show_table(("similarity", "event", "source", "text"), rows)
