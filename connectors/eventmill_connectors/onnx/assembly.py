@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # of onnx, which has types, and raises it
 from onnx import ModelProto
 
 from eventmill_connectors.onnx.artifact import Artifact, describe, store
@@ -43,12 +44,16 @@ def write_model(folder: Path, model: ModelProto) -> None:
     """Write the graph as `model.onnx`: the same bytes for the same graph. Raises ModelUnusable if it is too large."""
     try:
         content = model.SerializeToString(deterministic=True)
-    except ValueError as error:   # protobuf's, above 2 GiB
-        raise ModelUnusable(
-            "the model is larger than the 2 GiB that fit into one ONNX file",
-            remedy="Store its weights in half precision",
-        ) from error
+    except EncodeError as error:   # protobuf's only reason is the size
+        raise too_large() from error
     (folder / MODEL_FILE).write_bytes(content)
+
+
+def too_large() -> ModelUnusable:
+    """Return the error for a model of more than 2 GiB, which is more than a message of protobuf holds."""
+    return ModelUnusable(
+        "the model is larger than the 2 GiB that fit into one ONNX file", remedy="Store its weights in half precision"
+    )
 
 
 def draft(folder: Path, model: ModelProto, **declared: Any) -> Manifest:

@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # of onnx, which has types, and raises it
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # of onnx, which has types, and raises it
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, defs
+from onnx.external_data_helper import load_external_data_for_model
 
 from eventmill_connectors.onnx.artifact import Artifact, check_name, file_hash, new_folder
-from eventmill_connectors.onnx.assembly import Made, draft, finish, parity_texts, text_parity, write_model
+from eventmill_connectors.onnx.assembly import Made, draft, finish, parity_texts, text_parity, too_large, write_model
 from eventmill_connectors.onnx.extend import add_classes, add_pooling
 from eventmill_connectors.onnx.manifest import (
     CONFIDENCE,
     EMBEDDING,
     LABEL,
+    MODEL_FILE,
     TEXT_INPUTS,
     TOKENIZER_FILE,
     Manifest,
@@ -31,6 +33,7 @@ from eventmill_schemas.errors import ModelFailed, ModelUnusable, UsageError
 _ONNX_DOMAINS = ("", "ai.onnx.ml")
 _DTYPES = {"object", "bool", "float16", "float32", "float64"}
 _DTYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_LARGEST = 1 << 31   # bytes of a file of protobuf
 _ROWS = 4   # of trial inputs
 _QUANTISED = ("QLinear", "QuantizeLinear", "DequantizeLinear", "DynamicQuantize", "MatMulInteger", "ConvInteger")
 
@@ -79,7 +82,10 @@ def import_onnx(request: ImportRequest) -> Made:
 
 def _read(file: Path) -> ModelProto:
     try:
-        model = onnx.load(file, format="protobuf")   # whatever the file is called
+        # Whatever the file is called; and its weights only when it is known that they fit.
+        model = onnx.load(file, format="protobuf", load_external_data=False)
+        _refuse_large(file, model)
+        load_external_data_for_model(model, str(file.parent))
     except FileNotFoundError as error:
         raise ModelUnusable(f"there is no file {error.filename or file}") from error
     except (DecodeError, ValueError) as error:
@@ -89,9 +95,19 @@ def _read(file: Path) -> ModelProto:
     _refuse_unknown_operators(file, model)
     try:
         checker.check_model(model)
+    except EncodeError as error:
+        raise too_large() from error
     except (checker.ValidationError, ValueError) as error:
         raise ModelUnusable(f"{file} is no valid ONNX model: {_shortened(error)}") from error
     return model
+
+
+def _refuse_large(file: Path, model: ModelProto) -> None:
+    entries = [entry for weight in model.graph.initializer for entry in weight.external_data]
+    beside = {file.parent / entry.value for entry in entries if entry.key == "location"}
+    sizes = [one.stat().st_size for one in beside if one.is_file()]
+    if sum(sizes) + file.stat().st_size >= _LARGEST:
+        raise too_large()
 
 
 def _refuse_unknown_operators(file: Path, model: ModelProto) -> None:
@@ -121,17 +137,17 @@ def _tokenizer(request: ImportRequest) -> bytes | None:
 def _manifest(
     folder: Path, model: ModelProto, request: ImportRequest, labels: tuple[str, ...] | None
 ) -> Manifest:
-    digest, precision = file_hash(request.file), _precision(model)
+    precision = _precision(model)
     embeds = any(output.name == EMBEDDING for output in model.graph.output)
     manifest = draft(
         folder,
         model,
         name=request.name,
         task=_task(model, request, labels),
-        source=f"{request.file.name}, sha256 {digest[:12]}",
+        source=f"{request.file.name}, sha256 {file_hash(request.file)[:12]}",
         licence=None,
         precision=precision,
-        vector_space=f"{request.name}.{digest[:8]}.{precision}" if embeds else None,
+        vector_space=f"{request.name}.{file_hash(folder / MODEL_FILE)[:8]}.{precision}" if embeds else None,
         pooling=request.pooling,
         max_tokens=_max_tokens(model, request),
         labels=labels,

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def read_encoder(folder: Path, origin: str | None = None) -> EncoderSource:
     weights = hashlib.sha256(content).hexdigest()
     minilm = weights == MINILM_WEIGHTS
     return EncoderSource(
-        name="all-minilm-l6-v2" if minilm else folder.resolve().name.lower(),
+        name="all-minilm-l6-v2" if minilm else re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()),
         origin=origin or f"the folder {folder.resolve().name}",
         licence="Apache-2.0" if minilm else None,
         config=config,

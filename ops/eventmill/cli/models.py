@@ -42,7 +42,7 @@ def list_models(
     if not folder.is_dir():
         raise ModelUnusable(f"there is no folder {folder}", remedy="Make a model: eventmill models build minilm")
     rows = [
-        (home.name, version, version == live_version(home), manifest)
+        (home.name, version, version == _live(home), manifest)
         for home in sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
         for version, manifest in versions(home).items()
     ]
@@ -94,6 +94,14 @@ def use(
     open_artifact(folder / version)
     make_live(folder, version)
     say(f"{folder} is now version {version}.")
+
+
+def _live(home: Path) -> str | None:
+    try:
+        return live_version(home)
+    except ModelUnusable as error:
+        say(f"warning: {error}")
+        return None
 
 
 def _entry(name: str, version: str, live: bool, manifest: Manifest | ModelUnusable) -> dict[str, Any]:

@@ -15,7 +15,10 @@ from eventmill.cli import app
 from eventmill.cli.lazy import Lazy, LazyGroup, command_app
 from eventmill_schemas.errors import EventmillError, KafkaUnreachable, PipelineFileError, SetupError
 
-HEAVY = ("faust", "aiokafka", "confluent_kafka", "aiohttp", "httpx", "jinja2", "fastavro", "rich", "psutil", "yaml")
+HEAVY = (
+    "faust", "aiokafka", "confluent_kafka", "aiohttp", "httpx", "jinja2", "fastavro", "rich", "psutil", "yaml",
+    "numpy", "onnx", "onnxruntime", "tokenizers",
+)
 
 
 def command_line(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -88,10 +88,12 @@ def test_a_damaged_version_is_told_beside_the_others(here: Path) -> None:
     version = json.loads(build("--json").stdout)["version"]
     run("build", "other", "--from", "tiny-bert")
     (here / "models" / "tiny" / version / "manifest.json").write_text("{")
+    (here / "models" / "tiny" / "aliases.json").write_text("{")
     listed = run("list")
     assert listed.exit_code == 0
     assert [line.split()[0] for line in listed.stdout.splitlines()] == ["NAME", "other"]
     assert "is no manifest: it is not JSON" in listed.stderr
+    assert "aliases.json can't be read" in listed.stderr
 
 
 def test_labels_make_a_classifier(here: Path) -> None:

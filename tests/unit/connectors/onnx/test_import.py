@@ -1,5 +1,6 @@
 """Importing ONNX files: whatever they hold, it is a model that passes the gate, or a message."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 import numpy_bert
 from eventmill_connectors.onnx.artifact import Artifact, open_artifact
 from eventmill_connectors.onnx.assembly import Made
+from eventmill_connectors.onnx.bert import build_encoder
 from eventmill_connectors.onnx.gate import check
+from eventmill_connectors.onnx.head import Head
 from eventmill_connectors.onnx.import_onnx import ImportRequest, import_onnx
 from eventmill_connectors.onnx.manifest import EMBEDDING
 from eventmill_connectors.onnx.parity import Parity, read_parity, write_parity
 from eventmill_connectors.onnx.session import Device, OnnxSession
+from eventmill_connectors.onnx.sources import read_encoder
 from eventmill_connectors.onnx.tokens import text_inputs
 from eventmill_schemas.errors import ModelUnusable, UsageError
 
@@ -156,6 +160,31 @@ def test_external_data_that_is_missing_is_named(tmp_path: Path, save_graph: Any)
     file = save_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], weights, columns=2, **saving)
     (tmp_path / "weights.bin").unlink()
     assert "weights.bin" in refused(file).message
+
+
+def test_more_than_one_file_can_hold_is_refused_before_it_is_read(tmp_path: Path, save_graph: Any) -> None:
+    """Three GiB of weights (a sparse file) are not read to find out."""
+    saving = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    weights = [constant("w", np.ones((3, 2), np.float32))]
+    file = save_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], weights, columns=2, **saving)
+    os.truncate(tmp_path / "weights.bin", 3 << 30)
+    assert "larger than the 2 GiB" in refused(file).message
+
+
+def test_models_of_other_weights_are_in_other_spaces(built: Artifact, tmp_path: Path) -> None:
+    """Also where the file itself is the same, and only the weights beside it differ, or the pooling."""
+    numpy_bert.make_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    spaces = set()
+    for factor, pooling in ((1, "mean"), (2, "mean"), (1, "cls")):
+        file = _encoder_without_pooling(built, tmp_path)
+        model = onnx.load(file)
+        weight = model.graph.initializer[0]
+        weight.CopyFrom(numpy_helper.from_array(factor * numpy_helper.to_array(weight), weight.name))
+        (tmp_path / "weights.bin").unlink(missing_ok=True)
+        onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+        made = imported(file, tokenizer=tmp_path / "tokenizer.json", max_tokens=32, pooling=pooling)
+        spaces.add(made.artifact.manifest.vector_space)
+    assert len(spaces) == 3
 
 
 @pytest.mark.parametrize(
@@ -320,6 +349,16 @@ def test_a_model_built_here_can_be_imported_again(built: Artifact, tmp_path: Pat
     made = imported(tmp_path / "again.onnx", tokenizer=tokenizer, max_tokens=32, parity=parity)
     assert made.artifact.manifest.outputs == built.manifest.outputs
     assert made.artifact.manifest.parity.reference == "given"
+
+
+def test_a_classifier_built_here_brings_its_labels(built: Artifact, encoder_folder: Path, tmp_path: Path) -> None:
+    """They are in the file, so that it can be handed on alone."""
+    random = np.random.default_rng(0)
+    head = Head(random.normal(size=(24, 2)).astype(np.float32), np.zeros(2, np.float32), 1.0, ("ja", "nein"))
+    model = build_encoder(read_encoder(encoder_folder), head=head)
+    (tmp_path / "classifier.onnx").write_bytes(model.SerializeToString())
+    manifest = imported(tmp_path / "classifier.onnx", tokenizer=built.tokenizer, max_tokens=32).artifact.manifest
+    assert (manifest.task, manifest.labels, manifest.dimensions) == ("classification", ("ja", "nein"), 24)
 
 
 @pytest.mark.parametrize("opset", [17, 18])
