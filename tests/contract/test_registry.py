@@ -335,6 +335,24 @@ async def test_nothing_is_cached_that_others_can_change(peer: Peer, registry: Sc
         assert await registry.register("s", SCHEMA) == version
 
 
+async def test_all_versions_of_a_subject_come_in_their_order(peer: Peer, registry: SchemaRegistry) -> None:
+    """However the registry lists them; a subject that it does not know has none."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/versions"):
+            return web.json_response([3, 1])
+        version = int(request.path.rpartition("/")[2])
+        return web.json_response({"subject": "s", "version": version, "id": 10 + version, "schema": SCHEMA})
+
+    peer.answer = answer
+    assert await registry.versions("s") == [Registered(11, 1, SCHEMA), Registered(13, 3, SCHEMA)]
+    peer.answer = answering(lambda: error(404, 40401))
+    assert await registry.versions("s") == []
+    peer.answer = answering(lambda: error(500, 50001))
+    with pytest.raises(RegistryUnreachable):
+        await registry.versions("s")
+
+
 async def test_wrong_settings_are_a_mistake_of_the_user() -> None:
     """They are no outage: nobody waits for them at a door."""
     registry = SchemaRegistry("http://127.0.0.1:1", {"no.such.setting": "x"})

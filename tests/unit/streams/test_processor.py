@@ -5,6 +5,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from eventmill_agents.enrich import Enricher
 from eventmill_agents.outcome import DeadLetter, Skip
@@ -20,7 +22,7 @@ from eventmill_schemas.result_schema import published, schema_text
 from eventmill_streams.decode import Decoder
 from eventmill_streams.metrics import Metrics
 from eventmill_streams.preflight import Outputs, OutputTopic
-from eventmill_streams.processor import StageProcessor
+from eventmill_streams.processor import MODEL_LABELS, StageProcessor
 from eventmill_streams.publish import Publisher
 from eventmill_streams.settlement import End, Settlement
 
@@ -242,3 +244,23 @@ async def test_what_is_away_is_not_an_events_failure() -> None:
     with pytest.raises(TimeoutError):
         await site.processor.run(RawRecord(Source("in", 0, 1), b"k", MAIL, (), 0), Waiting())
     assert site.counts() == {}
+
+
+async def test_case_100_hostile_model_names_stay_within_bounds() -> None:
+    """What a server calls its models is any text: few are told apart, all is counted, and /metrics stays valid.
+
+    Tenants are no label at all. The true names are in the cost events.
+    """
+    names = [f'm{number}"\n\\{{}}\u202e' + "x" * 150 for number in range(3 * MODEL_LABELS)]
+    answers = [replied(json.dumps({"word": "w"}), model=name) for name in names]
+    site = Site(ask, *answers)
+    record = RawRecord(Source("in", 0, 4), b"k", MAIL, (), 0)
+    costs = [cost for _ in names for cost in (await site.processor.run(record, Gate())).costs]
+    assert [cost.model for cost in costs] == names
+    page = generate_latest(site.metrics.registry).decode()
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    calls = [sample for sample in families["eventmill_calls"].samples if sample.name == "eventmill_calls_total"]
+    assert len(calls) == MODEL_LABELS + 1
+    assert sum(sample.value for sample in calls) == len(names)
+    assert {sample.labels["model"] for sample in calls} == {*names[:MODEL_LABELS], "other"}
+    assert len(page) < 1_000_000
