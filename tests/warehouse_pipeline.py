@@ -54,6 +54,7 @@ FIELDS = [
     computed("order", ["null", "string"]),   # a word of SQL
     computed("repliedBy", ["null", "string"]),   # not in lower case
     computed("writer", WRITER),
+    computed("reader", ["null", "Writer"]),
 ]
 SORT = {"type": "record", "name": "Sort", "fields": FIELDS}
 AT = datetime(2026, 11, 20, 8, 30, 1, 123000, tzinfo=UTC)
@@ -78,6 +79,7 @@ def result(event_id: str, **changes: Any) -> dict[str, Any]:
         "order": "first",
         "repliedBy": None,
         "writer": {"name": "Ada", "age": None},
+        "reader": None,
         "tenant": "acme",
         "source_topic": "in",
         "source_partition": 0,

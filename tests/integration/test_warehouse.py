@@ -71,14 +71,18 @@ async def warehouse(addresses: Addresses) -> AsyncIterator[Warehouse]:
 
 async def test_a_results_types_are_those_of_the_table(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """Exact decimals, times, enums, arrays, bytes; a record becomes columns of its own; names stay as they are."""
-    pipeline.write("results", [result("types")])
+    pipeline.write("results", [result("read", reader={"name": "Bo", "age": 3}), result("types")])
     row = await warehouse.row(pipeline.table("results"), "event_id", "types")
     expected = result("types")
-    writer = expected.pop("writer")
+    writer, reader = expected.pop("writer"), expected.pop("reader")
     expected |= {"writer_name": writer["name"], "writer_age": writer["age"]}
+    assert reader is None
+    expected |= {"reader_name": None, "reader_age": None}
     # A timestamp without zone, in UTC.
     expected |= {name: AT.replace(tzinfo=None) for name in ("seen_at", "processed_at")}
     assert row == expected
+    read = await warehouse.row(pipeline.table("results"), "event_id", "read")
+    assert (read["reader_name"], read["reader_age"]) == ("Bo", 3)
     found = await warehouse.rows(
         f"select column_name, data_type, numeric_precision, numeric_scale from information_schema.columns "
         f"where table_name = '{pipeline.table('results')}'"

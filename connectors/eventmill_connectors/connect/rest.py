@@ -12,7 +12,7 @@ import httpx
 
 from eventmill_connectors.connect.connector import Connector
 from eventmill_connectors.connect.status import Status, parse_status
-from eventmill_schemas.errors import ConnectFailed, SetupError
+from eventmill_schemas.errors import ConnectFailed, SetupError, UsageError
 
 _REBALANCING = 409
 _UNRESOLVED = re.compile(r"\$\{(?:env|file:[^:}]+):([^:}]+)\}")
@@ -40,17 +40,22 @@ class Problem:
 
 
 _USUAL = Pace()
+_NAME_IT = "Name a worker with --url or CONNECT: http://127.0.0.1:8083"
 
 
 class ConnectApi:
     """A worker, which speaks for its whole cluster. Use as a context manager, from one thread.
 
-    `url` may hold a user and password; they are in no message. `timeout`: seconds for one request.
-    Every method raises ConnectFailed where no worker answers, or one answers with an error of its own.
+    `url` may hold a user and password; they are in no message. `timeout`: seconds for one request. Making one raises
+    UsageError for what is no URL; every method raises ConnectFailed where no worker answers, or one answers with an
+    error of its own.
     """
 
     def __init__(self, url: str, *, timeout: float = 20.0, pace: Pace = _USUAL) -> None:
-        address = httpx.URL(url)
+        try:
+            address = httpx.URL(url)
+        except httpx.InvalidURL as problem:
+            raise UsageError(f"Connect's address is not a URL: {problem}", remedy=_NAME_IT) from problem
         self._place = str(address.copy_with(username=None, password=None)).rstrip("/")
         self._client = httpx.Client(base_url=address, timeout=timeout)
         self._pace = pace
@@ -188,7 +193,7 @@ class ConnectApi:
     def _strange(self, problem: Exception) -> ConnectFailed:
         return ConnectFailed(
             f"what answers at {self._place} is not a worker of Kafka Connect ({type(problem).__name__})",
-            remedy="Name one with --url or CONNECT",
+            remedy=_NAME_IT,
         )
 
 

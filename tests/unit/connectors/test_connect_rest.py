@@ -7,7 +7,7 @@ import pytest
 from connect_peer import JDBC, ConnectPeer, connect_peer, status
 from eventmill_connectors.connect.connector import Connector
 from eventmill_connectors.connect.rest import ConnectApi, Pace, Problem
-from eventmill_schemas.errors import ConnectFailed, SetupError
+from eventmill_schemas.errors import ConnectFailed, SetupError, UsageError
 
 NAME = "mail.triage/results ü"
 PATH = "/connectors/mail.triage%2Fresults%20%C3%BC"
@@ -120,6 +120,15 @@ def test_nobody_there_is_told_without_the_password(peer: ConnectPeer) -> None:
     assert "http://127.0.0.1:9" in caught.value.message
     assert "hunter2" not in str(caught.value)
     assert "dev up --connect" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("url", "error"), [("http://[::", UsageError), ("connect:8083", ConnectFailed), ("", ConnectFailed)]
+)
+def test_what_is_no_address_is_told(url: str, error: type[Exception]) -> None:
+    """With an example of one."""
+    with pytest.raises(error, match=r"URL|protocol"), ConnectApi(url) as api:
+        api.statuses()
 
 
 @pytest.mark.parametrize("body", [b"<html>", [1], {"a": 1}, {"a": {"status": {"name": "a"}}}])
