@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from eventmill.cli import app
 from eventmill.dev.addresses import Addresses
+from worker_process import until
 
 MAILS = Path(__file__).parents[2] / "examples/support-mail"
 
@@ -97,6 +98,7 @@ def test_what_can_not_be_told_is_said(place: Path, unique: str, addresses: Addre
     assert run("init", "b", "--topic", topic).exit_code == 0   # one record can be read
     empty = f"{unique}.odd2"
     run("produce", empty, "--from", "one.jsonl", "--value-format", "json", "--create-topic", "--skip-lines", "1")
+    until(lambda: run("tail", empty, "--no-follow").exit_code == 0, 30)   # its partitions have leaders
     nothing = run("init", "c", "--topic", empty)
     assert nothing.exit_code == 2
     assert "nothing can be told" in nothing.stderr
