@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ MANIFEST_FILE, ALIASES_FILE, LIVE = "manifest.json", "aliases.json", "live"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _STAGING = ".new-"
+_LEFT_SECONDS = 86_400   # no build takes a day
 _CHOOSE = "Choose a version with `eventmill models use`"
 _AGAIN = "Build or import it again, or copy the whole folder anew"
 
@@ -138,6 +140,9 @@ def new_folder(models: Path, name: str) -> Iterator[Path]:
     """Give an empty folder for the files of a new version of the model `name`; what was not stored is removed."""
     home = models / check_name(name)
     home.mkdir(parents=True, exist_ok=True)
+    for left in home.glob(f"{_STAGING}*"):   # by a process that was killed
+        if left.stat().st_mtime < time.time() - _LEFT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_STAGING, dir=home))
     try:
         yield folder

@@ -1,5 +1,6 @@
 """`eventmill models`: models that run in the worker, made, checked and shown."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -131,12 +132,18 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         ("pooling", manifest.pooling),
         ("max tokens", manifest.max_tokens),
         ("labels", None if manifest.labels is None else ", ".join(manifest.labels)),
+        ("head", None if manifest.head is None else _head(manifest.head)),
         ("batches", "same bits alone and in a batch" if manifest.batch_invariant else "none: one record at a time"),
         ("parity", f"{parity.rows} {parity.reference} records, at most {parity.max_abs:.2g} off{cosine}"),
         ("operators", ", ".join(f"{count} {name}" for name, count in manifest.operators.items())),
         ("files", ", ".join(f"{name} {digest[:12]}" for name, digest in manifest.files.items())),
     ]
     return [(name, str(value)) for name, value in lines if value is not None]
+
+
+def _head(report: Mapping[str, Any]) -> str:
+    measures = report["measures"]
+    return f"{report['method']}, {100 * measures['accuracy']:.1f} % of {measures['texts']} texts right"
 
 
 def _specs(specs: tuple[TensorSpec, ...]) -> str:

@@ -107,6 +107,8 @@ def test_labels_make_a_classifier(here: Path) -> None:
     assert (manifest.task, manifest.labels) == ("classification", ("first", "second"))
     assert manifest.head is not None
     assert manifest.head["method"] == "means"
+    right = 100 * manifest.head["measures"]["accuracy"]
+    assert f"head          means, {right:.1f} % of 28 texts right" in run("show", "models/tiny").stdout
     assert [spec.name for spec in manifest.outputs] == ["sentence_embedding", "logits", "confidence", "label"]
 
 

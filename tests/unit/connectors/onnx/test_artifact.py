@@ -147,6 +147,20 @@ def test_storing_leaves_a_whole_version_or_nothing(built: Artifact, tmp_path: Pa
     assert {path.name for path in (tmp_path / "made").iterdir()} == {stored.manifest.version, "aliases.json"}
 
 
+def test_what_a_killed_build_left_is_no_version_and_goes_in_time(built: Artifact, tmp_path: Path) -> None:
+    """It is not listed and not opened; a build of another process may be at work on it, but not for days."""
+    stored = _store(tmp_path, built.manifest, b"one")
+    left, at_work = tmp_path / "made" / ".new-left", tmp_path / "made" / ".new-at-work"
+    for folder in (left, at_work):
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(b"half")
+    os.utime(left, (0, 0))
+    assert list(versions(tmp_path / "made")) == [stored.manifest.version]
+    assert open_artifact(tmp_path / "made") == stored
+    _store(tmp_path, built.manifest, b"two")
+    assert (left.exists(), at_work.exists()) == (False, True)
+
+
 def test_a_version_that_is_there_stays_as_it_is_and_a_damaged_one_is_replaced(built: Artifact, tmp_path: Path) -> None:
     """Building again changes nothing, and repairs."""
     first = _store(tmp_path, built.manifest, b"one")
