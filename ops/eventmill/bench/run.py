@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eventmill.bench import enrich, enrich_rows, passing, starting
+from eventmill.bench.embedding_size import EmbeddingSize
 from eventmill.bench.machine import machine
 from eventmill.bench.processes import BARE_LOOP
 from eventmill.bench.rows import Count, Row
@@ -16,7 +17,7 @@ from eventmill.rig.judgement import CHECKER
 from eventmill.rig.servers import Servers, servers
 from eventmill_schemas.errors import SetupError
 
-ROWS = ("n1", "n2", "n3", "n5", "n6", "n9")
+ROWS = ("n1", "n2", "n3", "n5", "n6", "n9", "n11")
 
 _ENRICH = frozenset({"n1", "n2", "n3", "n6"})
 _SERVED = _ENRICH | {"n5"}
@@ -28,12 +29,20 @@ class Sizes:
 
     enrich: enrich.Size
     passing: passing.Size
+    embeddings: EmbeddingSize
     judged: bool = True
 
 
-FULL = Sizes(enrich.Size(events=10_000, in_flight=500, rounds=3), passing.Size(events=200_000, rounds=3))
+FULL = Sizes(
+    enrich.Size(events=10_000, in_flight=500, rounds=3),
+    passing.Size(events=200_000, rounds=3),
+    EmbeddingSize(alike=1_000, skewed=400, watched=2_000, rounds=3),
+)
 SHORT = Sizes(
-    enrich.Size(events=1_000, in_flight=200, rounds=1), passing.Size(events=20_000, rounds=1), judged=False
+    enrich.Size(events=1_000, in_flight=200, rounds=1),
+    passing.Size(events=20_000, rounds=1),
+    EmbeddingSize(alike=64, skewed=50, watched=100, rounds=1),
+    judged=False,
 )
 
 
@@ -75,8 +84,13 @@ class Bench:
         self._folder.mkdir(parents=True, exist_ok=True)
         if "n9" in self._wanted:
             self._rows += [starting.imports(), starting.demo(self._root, self._say)]
+        if "n11" in self._wanted:
+            from eventmill.bench import embeddings  # noqa: PLC0415 - the other rows do without its libraries
+
+            self._rows += embeddings.rows(self._folder, self._sizes.embeddings, self._say)
         with ExitStack() as open_things:
-            place = self._servers(open_things)
+            if self._wanted & (_SERVED | {"n9"}):
+                place = self._servers(open_things)
             if self._wanted & _SERVED:
                 self._measure(Site(self._root, self._folder, place.addresses, self._say, new_tag()))
         return BenchReport({**found, "load_after": machine()["load"]}, self._in_order(), self._counts)
@@ -106,4 +120,4 @@ class Bench:
 
     def _in_order(self) -> list[Row]:
         rows = self._rows if self._sizes.judged else [replace(row, met=None) for row in self._rows]
-        return sorted(rows, key=lambda row: row.row)
+        return sorted(rows, key=lambda row: int(row.row[1:]))

@@ -16,7 +16,7 @@ def test_rows_that_there_are_not_are_named(rows: str, said: str) -> None:
     done = CliRunner().invoke(app, ["bench", "--rows", rows])
     assert done.exit_code == 2
     assert said in done.stderr
-    assert "n1, n2, n3, n5, n6, n9" in done.stderr
+    assert "n1, n2, n3, n5, n6, n9, n11" in done.stderr
 
 
 def test_outside_of_the_repository_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
