@@ -39,4 +39,4 @@ def test_the_page_finds_what_it_shows(tmp_path: Path, addresses: Addresses, uniq
     with Shell(tmp_path, environ) as shell:
         count = play(PAGE, tmp_path, shell, translate, seconds=40)
     asyncio.run(ask(f"DROP DATABASE {unique} WITH (FORCE)"))
-    assert count == 6
+    assert count == 5

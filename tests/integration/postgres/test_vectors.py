@@ -37,10 +37,10 @@ async def stored(stores: PgVectorStores) -> dict[str, list[str]]:
 
 
 async def test_what_was_stored_is_found_first_by_its_own_text(stores: PgVectorStores) -> None:
-    """Among 300 events, each one's own vector finds it first, with its source; the next is less similar."""
-    events = [owner(f"mail-{number}", number, partition=number % 3) for number in range(300)]
+    """Among 150 events, each one's own vector finds it first, with its source; the next is less similar."""
+    events = [owner(f"mail-{number}", number, partition=number % 3) for number in range(150)]
     await asyncio.gather(*(stores.upsert("mails", one, chunks(f"text of {one.event_id}")) for one in events))
-    for one in random.Random(1).sample(events, 20):
+    for one in random.Random(1).sample(events, 10):
         first, second, *_ = await stores.search("mails", Query(vector(f"text of {one.event_id}")))
         assert (first.event_id, first.id) == (one.event_id, f"{one.event_id}#0")
         assert (first.text, first.source) == (f"text of {one.event_id}", one.source)
@@ -148,13 +148,13 @@ async def test_tenants_see_their_own_passages(stores: PgVectorStores) -> None:
 
 
 async def test_a_rare_tenant_is_found_behind_many_nearer_passages(stores: PgVectorStores, database: Database) -> None:
-    """The filter does not starve the search: 3 passages of a tenant are found behind 2,000 nearer ones of another.
+    """The filter does not starve the search: 3 passages of a tenant are found behind 500 nearer ones of another.
 
     Also by the index alone, as in a store that is too large for anything else.
     """
     target = vector("what is asked")
     rng = np.random.default_rng(3)
-    near = [Chunk(f"near {number}", target + 0.01 * rng.normal(size=DIMENSIONS)) for number in range(2000)]
+    near = [Chunk(f"near {number}", target + 0.01 * rng.normal(size=DIMENSIONS)) for number in range(500)]
     far = [Chunk(f"far {number}", vector(f"far {number}")) for number in range(3)]
     await stores.upsert("mails", owner("many", tenant="large"), near)
     await stores.upsert("mails", owner("few", tenant="small"), far)
@@ -184,11 +184,11 @@ async def test_text_that_postgres_refuses_is_stored_without_it(stores: PgVectorS
 
 
 async def test_a_megabyte_in_one_event(stores: PgVectorStores) -> None:
-    """A text of 1 MB is stored as one chunk or as 1,500: larger than any batch, and replaced as a whole."""
+    """A text of 1 MB is stored as one chunk or as 1,050: larger than any batch, and replaced as a whole."""
     large = "word " * 200_000
     await stores.upsert("mails", owner("mail", 1), chunks(large))
     assert (await stored(stores))["mail"] == [large]
-    await stores.upsert("mails", owner("mail", 2), chunks(*(f"{number} {large[:700]}" for number in range(1500))))
+    await stores.upsert("mails", owner("mail", 2), chunks(*(f"{number} {large[:700]}" for number in range(1050))))
     assert len(await stores.search("mails", Query(vector("7 "), 1000))) == 1000
     await stores.upsert("mails", owner("mail", 3), [])
     assert await stored(stores) == {}
@@ -281,7 +281,7 @@ async def test_case_103_writers_in_two_processes_end_alike(database: Database, d
 
     async def write(stores: PgVectorStores, seed: int) -> None:
         rng = random.Random(seed)
-        for _ in range(12):
+        for _ in range(6):
             versions = {f"e{number}": rng.randrange(100) for number in rng.sample(range(40), 40)}
             for event, offset in versions.items():
                 newest[event] = max(newest.get(event, 0), offset)

@@ -281,11 +281,11 @@ async def test_postgres_killed_and_started_again(own_postgres: Postgres) -> None
             else:
                 answered.append(number)
 
-        writing = [asyncio.create_task(write(number)) for number in range(300)]
+        writing = [asyncio.create_task(write(number)) for number in range(100)]
         while not answered:
             writing += [asyncio.create_task(write(number)) for number in range(len(writing), len(writing) + 20)]
             await asyncio.sleep(0.005)   # lets them spread over several batches
-        writing += [asyncio.create_task(write(number)) for number in range(len(writing), len(writing) + 300)]
+        writing += [asyncio.create_task(write(number)) for number in range(len(writing), len(writing) + 150)]
         await asyncio.to_thread(process.end, own_postgres.marker, None, ask=signal.SIGKILL, patience=10)
         await asyncio.gather(*writing)
         assert answered

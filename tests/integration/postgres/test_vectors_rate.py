@@ -9,7 +9,7 @@ import pytest
 from eventmill_connectors.postgres.pool import Database
 from vector_stores import chunks, opened, owner, wanted
 
-EVENTS, CHUNKS, IN_FLIGHT = 1000, 2, 200
+EVENTS, CHUNKS, IN_FLIGHT = 500, 2, 200
 
 
 async def rows_per_second(call: Callable[[int], Awaitable[object]]) -> float:

@@ -24,7 +24,7 @@ from eventmill_schemas.local_models import Chunk, Owner, Query, VectorSpace
 from eventmill_schemas.pipeline import VectorStore
 
 _EXAMPLES = (Path(__file__).parents[3] / "examples/support-mail/mails.jsonl").read_text().splitlines()
-MAILS = [mail for mail in map(json.loads, _EXAMPLES) if len(mail["body"]) < 1500][:25]
+MAILS = [mail for mail in map(json.loads, _EXAMPLES) if len(mail["body"]) < 1500][:20]
 
 PIPELINE = """
 pipeline: {name}
@@ -138,7 +138,6 @@ def test_from_an_empty_database_to_a_search(place: Place, database_url: str) -> 
     assert first["source"] == {"topic": "mails", "partition": 0, "offset": list(by_id).index(first["event_id"])}
     of_tenant = place.found("payroll export", "--tenant", "nordlicht")
     assert {by_id[one["event_id"]]["tenant"] for one in of_tenant} == {"nordlicht"}
-    assert place.found("payroll export", "--tenant", "nobody") == []
     assert place.found("payroll export", "--min-similarity", "0.99") == []
 
     head, *lines = place.run("search", "mails", "payroll export", "--limit", "2").stdout.splitlines()
