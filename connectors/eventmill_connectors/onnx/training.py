@@ -19,7 +19,7 @@ from eventmill_connectors.onnx.calibration import Measures, fit_temperature, log
 from eventmill_connectors.onnx.centroids import class_means
 from eventmill_connectors.onnx.folds import stratified_folds
 from eventmill_connectors.onnx.head import Floats, Head, softmax
-from eventmill_connectors.onnx.logistic import is_available, logistic_regression
+from eventmill_connectors.onnx.logistic import is_available, logistic_regression, need_torch
 from eventmill_schemas.errors import ModelUnusable, UsageError
 
 Method = Literal["means", "linear"]
@@ -181,6 +181,8 @@ def _classes(labels: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.intp]]:
 
 
 def _choose(method: Literal["auto", "means", "linear"], classes: NDArray[np.intp]) -> tuple[Method, list[str]]:
+    if method == "linear":
+        need_torch()   # said before texts are embedded, which may take minutes
     if method != "auto":
         return method, []
     if median(np.bincount(classes).tolist()) < ENOUGH_FOR_LINEAR:

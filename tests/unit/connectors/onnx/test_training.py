@@ -197,10 +197,12 @@ class TestWithoutTorch:
         monkeypatch.setitem(sys.modules, "torch", None)
 
     def test_a_linear_head_says_what_it_needs(self):
-        """The message names the package and the other method; it is no stack trace."""
+        """The message names the package and the other method, and comes before minutes of embedding."""
         texts, labels, embed = clouds()
+        asked = []
         with pytest.raises(SetupError, match="torch, which is not installed") as caught:
-            train_head(texts, labels, embed, "linear")
+            train_head(texts, labels, lambda some: asked.append(some) or embed(some), "linear")
+        assert not asked
         assert "eventmill[train]" in str(caught.value)
         assert "--method means" in str(caught.value)
 
@@ -210,3 +212,12 @@ class TestWithoutTorch:
         assert (few.method, few.notes) == ("means", ())
         assert many.method == "means"
         assert "torch is not installed" in many.notes[0]
+
+
+def test_a_torch_that_can_not_be_loaded_is_no_stack_trace(tmp_path, monkeypatch):
+    """Half of its 6 GB are libraries of CUDA; one that is missing is named."""
+    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.13: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SetupError, match=r"torch .* can't be loaded: libcudart"):
+        train_head(*clouds(), "linear")
