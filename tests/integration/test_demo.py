@@ -46,10 +46,10 @@ def test_the_demo_counts_what_an_independent_reader_counts(
     report = check(addresses.bootstrap, addresses.registry, topics)
     assert report.clean, report
     assert report.cost_total == Decimal(figures["cost_total"]) > 0
-    # A mail is classified, read by the chat model and embedded, each at its cost; what the store has is not embedded.
-    assert 2 * mails <= report.counts["cost_records"] == figures["cost_records"] <= 3 * mails
+    # a mail is classified, read by the chat model and embedded; each has its cost
+    assert report.counts["cost_records"] == figures["cost_records"] == 3 * mails
     assert 0 < figures["classified"]["triage"]["sure"] < figures["classified"]["triage"]["events"] == figures["results"]
-    assert "Nearest to 'payroll is wrong and the bank needs the file today' in mails:" in run.said
+    assert "Nearest to 'the payroll export shows no hours and pay day is near' in mails:" in run.said
     assert re.search(r"SIMILARITY +EVENT +TEXT\n +0\.\d+ +m0002 ", run.said), "the mail that says so comes first"
     assert figures["cost_total"] in run.said
 

@@ -24,7 +24,7 @@ def support_mail(root: Path) -> Example:
         produce=("--key", "customer", "--id", "id"),
         quotes="body,subject",
         model=LocalModel("mail", "MAIL_MODEL", folder / "labels.csv"),
-        searches=(("mails", "payroll is wrong and the bank needs the file today"),),
+        searches=(("mails", "the payroll export shows no hours and pay day is near"),),
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventmill.rig.commands import run_command
+from eventmill_connectors.onnx.artifact import open_artifact
+from eventmill_schemas.errors import ModelUnusable
 
 _ALIASES = "aliases.json"   # written last, when a version has passed its gate and is the live one
 
@@ -20,13 +22,23 @@ class LocalModel:
 
 
 def built(model: LocalModel, folder: Path, say: Callable[[str], None]) -> dict[str, str]:
-    """Build `model` in `folder` unless it is there, newer than its labels; return the variable that names it.
+    """Build `model` in `folder` unless it is there, whole and newer than its labels; return the variable that names it.
 
     Raises UsageError and StackFailed as the command does.
     """
     place = folder / model.name
-    live = place / _ALIASES
-    if not live.is_file() or live.stat().st_mtime < model.labels.stat().st_mtime:
+    if not _is_new(place, model.labels):
         options = ("--labels", str(model.labels), "--to", str(folder), *model.options)
         run_command(say, {}, "models", "build", model.name, *options)
     return {model.variable: str(place.resolve())}
+
+
+def _is_new(place: Path, labels: Path) -> bool:
+    live = place / _ALIASES
+    if not live.is_file() or live.stat().st_mtime < labels.stat().st_mtime:
+        return False
+    try:
+        open_artifact(place)
+    except ModelUnusable:   # damaged, or made by another version of eventmill
+        return False
+    return True

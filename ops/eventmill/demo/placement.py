@@ -1,4 +1,4 @@
-"""Where a run's pipeline file is: the example itself, or a copy with topics of its own on somebody else's cluster."""
+"""Where a run's pipeline file is: the example itself, or a copy with names of its own on somebody else's servers."""
 
 import re
 import shutil
@@ -43,7 +43,7 @@ class Placement:
 
 @contextmanager
 def placed(example: Example, folder: Path, servers: Servers, *, keep: bool = False) -> Iterator[Placement]:
-    """Give the example as it is; for servers of somebody else a copy in `folder` whose topics nobody else has.
+    """Give the example as it is; for servers of somebody else a copy in `folder` with topics and vectors of its own.
 
     The copy is removed at the end unless `keep`.
     """
@@ -60,9 +60,10 @@ def placed(example: Example, folder: Path, servers: Servers, *, keep: bool = Fal
     shutil.copytree(example.folder, copy)
     try:
         file, topic = copy / "pipeline.yaml", f"{example.topic}-{tag}"
+        environ["VECTORS"] = f"eventmill_vectors_{tag}"
         text = file.read_text()
         text = re.sub(r"(?m)^(pipeline: +\S+).*$", rf"\g<1>-{tag}", text, count=1)
-        text = re.sub(rf"(?m)^(    input: ){re.escape(example.topic)}\b", rf"\g<1>{topic}", text, count=1)
+        text = re.sub(rf"(?m)^(    input: ){re.escape(example.topic)}\b", rf"\g<1>{topic}", text)
         file.write_text(text)
         yield Placement(file, topic, copy / example.schema, environ)
     finally:
