@@ -42,6 +42,7 @@ class StepsOf:
 def load_steps(given: StepsOf, reading: Reading) -> tuple[StepSpec, ...]:
     """Return the steps that are `given`; notes what is wrong with them."""
     names = _names(given, reading)
+    _check_stores(given, reading)
     steps: list[StepSpec] = []
     for index, (entry, name) in enumerate(zip(given.entries, names, strict=True)):
         at = (*given.at, index, entry.kind)
@@ -83,6 +84,22 @@ def _names(given: StepsOf, reading: Reading) -> list[str]:
         taken.add(free)
         names.append(free)
     return names
+
+
+def _check_stores(given: StepsOf, reading: Reading) -> None:
+    """Note an `embed` step that always puts its chunks in place of those that a step before has stored."""
+    used: set[str] = set()
+    for index, step in enumerate(given.entries):
+        if step.embed is None or step.embed.store is None:
+            continue
+        store = step.embed.store
+        if store in used and step.embed.when is None:
+            reading.wrong(
+                (*given.at, index, "embed", "store"),
+                f"a step before keeps the event's chunks in `{store}` already, and this one would replace them",
+                "Embed both texts in one step, give each its own store, or leave one out by `when`",
+            )
+        used.add(store)
 
 
 def _numbered(name: str) -> Iterator[str]:

@@ -97,6 +97,9 @@ def test_everything_is_read_as_it_is_written(folder: Path) -> None:
          "Take the store's model, or leave `model` out")),
         (', store: mails, chunk_tokens: 200, overlap: 20, into: vector', ", model: minilm",
          "the vectors go nowhere. Give a `store`, or `into`"),
+        ("      - infer:", '      - embed: {text: "{{ event.subject }}", store: mails}\n      - infer:',
+         ("a step before keeps the event's chunks in `mails` already, and this one would replace them. "
+         "Embed both texts in one step, give each its own store, or leave one out by `when`")),
         ("overlap: 20", "overlap: 200", "`overlap` must be smaller than `chunk_tokens`"),
         ("into: category, confidence: sureness", "into: score, confidence: sureness",
          "FOLDER/triage.avsc: the field `score` must be a string or an enum, for a label"),
