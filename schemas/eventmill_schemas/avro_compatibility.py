@@ -36,9 +36,9 @@ def field_mismatches(
 ) -> list[Mismatch]:
     """Return why the fields of the record `writer` can't fill those of the record `reader` of the same name.
 
-    For values that are carried over by field names: what records, enums and fixed types are called does not matter, and
-    fields that only one of the two has are not compared. `columns` names the writer's field for a reader's field where
-    it is another one.
+    For values that are carried over by field names, as what they mean: what records, enums and fixed types are called
+    does not matter, fields that only one of the two has are not compared, text is not bytes, and a time is no plain
+    number. `columns` names the writer's field for a reader's field where it is another one.
     """
     resolution = _Resolution(writer, reader, by_name=False)
     written = {field["name"]: field["type"] for field in _fields(writer)}
@@ -81,15 +81,16 @@ class _Resolution:
             yield from self._into_union(writer, reader, path)
             return
         written, read = kind(writer), kind(reader)
-        if written != read:
-            if read not in _PROMOTIONS.get(written, ()):
-                yield Mismatch(path, f"is {_named(writer)}, which can't be read as {_named(reader)}")
-        elif (problem := self._name_problem(writer, reader)) is not None:
+        if written != read and not self._is_promoted(written, read):
+            yield Mismatch(path, f"is {_named(writer)}, which can't be read as {_named(reader)}")
+            return
+        if (problem := self._name_problem(writer, reader) or self._logical_problem(writer, reader)) is not None:
             yield Mismatch(path, problem)
-        else:
+        elif written == read:
             yield from self._inner(writer, reader, path)
-        if (problem := _logical_problem(writer, reader)) is not None and (written == read or written in _BYTES):
-            yield Mismatch(path, problem)
+
+    def _is_promoted(self, written: str, read: str) -> bool:
+        return read in _PROMOTIONS.get(written, ()) and (self._by_name or written not in _BYTES)
 
     def _into_union(self, writer: AvroType, reader: list[Any], path: str) -> Iterator[Mismatch]:
         """Yield nothing where one branch takes the type, else why the branch that comes closest does not."""
@@ -111,6 +112,19 @@ class _Resolution:
         if _bare(writer["name"]) in known:
             return None
         return f"is called {_bare(writer['name'])}, and is to be read as {_bare(reader['name'])}"
+
+    def _logical_problem(self, writer: AvroType, reader: AvroType) -> str | None:
+        """Say that two types mean different things, though their bytes can be read."""
+        written, read = logical(writer), logical(reader)
+        if written == read == "decimal" and isinstance(writer, Mapping) and isinstance(reader, Mapping):
+            same = all(writer.get(name, 0) == reader.get(name, 0) for name in ("precision", "scale"))
+        elif written is None:
+            same = read != "decimal"
+        elif read is None:
+            same = self._by_name and written != "decimal"
+        else:
+            same = written == read
+        return None if same else f"is {_named(writer)}, and is to be read as {_named(reader)}"
 
     def _inner(self, writer: AvroType, reader: AvroType, path: str) -> Iterator[Mismatch]:
         if not (isinstance(writer, Mapping) and isinstance(reader, Mapping)):
@@ -139,15 +153,6 @@ class _Resolution:
                 yield from self.differences(written[source], field["type"], inner)
             elif "default" not in field:
                 yield Mismatch(inner, "is not written, and has no default that its reader could take")
-
-
-def _logical_problem(writer: AvroType, reader: AvroType) -> str | None:
-    written, read = logical(writer), logical(reader)
-    if written == read == "decimal" and isinstance(writer, Mapping) and isinstance(reader, Mapping):
-        same = all(writer.get(name, 0) == reader.get(name, 0) for name in ("precision", "scale"))
-    else:
-        same = written == read or (written is None and read != "decimal") or (read is None and written != "decimal")
-    return None if same else f"is {_named(writer)}, and is to be read as {_named(reader)}"
 
 
 def _named(avro: AvroType) -> str:
