@@ -71,8 +71,8 @@ class LocalModels(Protocol):
 class VectorStores(Protocol):
     """The vector stores of the pipeline by name. Every wait has a deadline.
 
-    Raises PostgresUnreachable (no event is to blame), InferenceFailed for a vector that can't be stored (NaN, all
-    zeros, another length), UsageError for a store that is not open.
+    Raises PostgresUnreachable (no event is to blame), UnstorableVector for what can't be stored (NaN, all zeros,
+    another length), UsageError for a store that is not open.
     """
 
     async def unchanged(self, store: str, owner: Owner, texts: Sequence[str]) -> bool:

@@ -5,12 +5,19 @@ from typing import Any
 
 import pytest
 
-from eventmill_agents.ports import ChatModels, Gate, Prices, Step
+from eventmill_agents.ports import ChatModels, Gate, LocalModels, Prices, Step, VectorStores
+from eventmill_agents.steps.classify import Classify
 from eventmill_agents.steps.complete import Complete
+from eventmill_agents.steps.embed import Embed
+from eventmill_agents.steps.infer import Infer
 from eventmill_agents.steps.python import Python
+from eventmill_agents.steps.retrieve import Retrieve
+from eventmill_agents.steps.when import When
 from eventmill_connectors.chat.clients import ChatClients
+from eventmill_connectors.onnx.local_models import OnnxModels
+from eventmill_connectors.postgres.stores import PgVectorStores
 from eventmill_connectors.pricing import PriceList
-from eventmill_connectors.testing import FixedPrices, ScriptedChat
+from eventmill_connectors.testing import FixedPrices, ScriptedChat, VectorsInMemory, WordModels
 from eventmill_streams.doors import EventGate
 
 
@@ -29,6 +36,15 @@ def methods(port: type[Any]) -> dict[str, Any]:
         (Gate, EventGate),
         (Step, Complete),
         (Step, Python),
+        (Step, Classify),
+        (Step, Embed),
+        (Step, Infer),
+        (Step, Retrieve),
+        (Step, When),
+        (LocalModels, OnnxModels),
+        (LocalModels, WordModels),
+        (VectorStores, PgVectorStores),
+        (VectorStores, VectorsInMemory),
     ],
 )
 def test_part_takes_what_its_port_takes(port: type[Any], part: type[Any]) -> None:

@@ -231,6 +231,8 @@ Similarity = Annotated[
     float, _SIMILARITY, BeforeValidator(_number, json_schema_input_type=Annotated[float, _SIMILARITY])
 ]
 _WHOLE, _LIMIT, _THREADS = Field(ge=0, le=1_000_000), Field(ge=1, le=1_000), Field(ge=1, le=64)
+_CHUNK = Field(ge=8, le=1_000_000)   # a chunk has room for a word beside the model's special tokens
+ChunkTokens = Annotated[int, _CHUNK, BeforeValidator(_typed, json_schema_input_type=Annotated[int, _CHUNK])]
 Whole = Annotated[int, _WHOLE, BeforeValidator(_typed, json_schema_input_type=Annotated[int, _WHOLE])]
 Limit = Annotated[int, _LIMIT, BeforeValidator(_typed, json_schema_input_type=Annotated[int, _LIMIT])]
 Threads = Annotated[int, _THREADS, BeforeValidator(_typed, json_schema_input_type=Annotated[int, _THREADS])]

@@ -94,7 +94,7 @@ class EmbedEntry(Section):
     store: scalars.Text | None = Field(
         default=None, description="The store, one of `stores`, that gets each chunk of the text with its vector."
     )
-    chunk_tokens: scalars.Count | None = Field(
+    chunk_tokens: scalars.ChunkTokens | None = Field(
         default=None, description="The longest a chunk may be, in tokens. Default: as long as the model takes."
     )
     overlap: scalars.Whole = Field(default=0, description="Tokens that neighbouring chunks share.")

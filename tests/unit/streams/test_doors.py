@@ -89,7 +89,12 @@ async def door(gate: EventGate) -> None:
     await gate.wait_open(ModelUnreachable("away"), 20)
 
 
-WAITS = pytest.mark.parametrize("wait", [pause, door])
+async def queue(gate: EventGate) -> None:
+    """Wait at a queue."""
+    await gate.wait(asyncio.sleep(60), "local_model_queue")
+
+
+WAITS = pytest.mark.parametrize("wait", [pause, door, queue])
 Wait = Callable[[EventGate], Awaitable[None]]
 
 
