@@ -141,7 +141,7 @@ def connect_worker(project: Path, addresses: Addresses, environment: Mapping[str
 
     def crash() -> None:
         stack.kill("connect")
-        stack.start("connect")
+        assert stack.up().connect == found.connect   # what died comes back without being asked for
 
     return Worker(found.connect, found.registry, crash)
 

@@ -1,11 +1,13 @@
 """The local stack as processes: up, down, killed in the middle, twice at once, and nothing left behind."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -131,6 +133,26 @@ def test_every_part_listens_on_the_loopback_interface_only(folder: Path, stack: 
     ]
     assert {place.port for place in found} >= set(state.ports.values())
     assert {place.ip.removeprefix("::ffff:") for place in found} == {LOOPBACK}
+
+
+def test_connect_runs_where_it_was_asked_for(folder: Path, stack: Stack) -> None:
+    """On the loopback interface, at an address that `env` tells; stopped, it is no part of the stack any more."""
+    assert stack.addresses().connect is None
+    found = stack.up(connect=True)
+    assert found.connect is not None
+    state = kept(folder)
+    assert found.connect == f"http://{LOOPBACK}:{state.ports['connect']}"
+    server = process.find(state.marker("connect"), None)
+    assert server is not None
+    listening = [one.laddr for one in server.net_connections(kind="inet") if one.status == psutil.CONN_LISTEN]
+    assert {place.ip.removeprefix("::ffff:") for place in listening} == {LOOPBACK}
+    argv = command_line("env", "--folder", str(folder), "--json")
+    assert json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)["CONNECT"] == found.connect
+    stack.kill("connect")
+    assert {part.name: part.state for part in stack.status()}["connect"] == "died"
+    stack.stop("connect")
+    assert [part.name for part in stack.status()] == list(BASE)
+    assert stack.up() == replace(found, connect=None)
 
 
 def test_two_stacks_run_at_once(addresses: Addresses, stack: Stack, unique: str) -> None:
