@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 from eventmill.cli.lazy import Lazy, LazyGroup, command_app
+from eventmill.cli.model_folder import MODELS, FolderArgument
 from eventmill.cli.output import say, show, show_json, show_table
 from eventmill_connectors.onnx.artifact import live_version, make_live, open_artifact, versions
 from eventmill_connectors.onnx.manifest import Manifest, TensorSpec
@@ -30,13 +31,12 @@ class _Commands(LazyGroup):
 
 app = command_app(help="Make, check and show models that run in the worker.", group=_Commands)
 
-FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The model, or one of its versions.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_models(
-    folder: Annotated[Path, typer.Argument(help="Where the models are.")] = Path("models"),
+    folder: Annotated[Path, typer.Argument(help="Where the models are.")] = MODELS,
     json: JsonOption = False,
 ) -> None:
     """List the models of a folder, each with its versions, oldest first."""
@@ -88,7 +88,7 @@ def show_model(folder: FolderArgument, json: JsonOption = False) -> None:
 
 @app.command("use", no_args_is_help=True)
 def use(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The model, as in models/minilm.")],
+    folder: FolderArgument,
     version: Annotated[str, typer.Argument(help="Which of its versions is to be live.")],
 ) -> None:
     """Make another version of a model the live one. Workers take it when they start."""

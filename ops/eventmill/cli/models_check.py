@@ -1,11 +1,11 @@
 """`eventmill models check`: whether a model runs here, and computes what it should."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from eventmill.cli.lazy import command_app
+from eventmill.cli.model_folder import FolderArgument
 from eventmill.cli.models_made import show_passed
 from eventmill_connectors.onnx.artifact import open_artifact
 from eventmill_connectors.onnx.gate import check
@@ -16,7 +16,7 @@ app = command_app()
 
 @app.command(no_args_is_help=True)
 def check_model(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The model, or one of its versions.")],
+    folder: FolderArgument,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where it is to run.")] = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

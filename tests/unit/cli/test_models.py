@@ -193,3 +193,13 @@ def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         assert "pip install 'eventmill[onnx]'" in failed.stderr
     build_help = run("--help")
     assert build_help.exit_code == 0
+
+
+def test_a_model_in_the_usual_folder_is_found_by_its_name() -> None:
+    """`show tiny` means models/tiny, unless there is something called tiny right here."""
+    build()
+    by_name, by_folder = run("show", "tiny"), run("show", "models/tiny")
+    assert by_name.exit_code == 0
+    assert by_name.stdout == by_folder.stdout
+    Path("tiny").mkdir()
+    assert run("show", "tiny").exit_code == 2
