@@ -60,15 +60,6 @@ demo: setup ## Show eventmill at work, from nothing to results
 bench: setup ## Measure throughput, latency and cost per event
 	$(EVENTMILL) bench $(ARGS)
 
-.PHONY: chaos
-chaos: setup ## Kill brokers, workers and connections at random and count what was lost or doubled
-	$(PYTHON) -m pytest tests/chaos $(ARGS)
-
-.PHONY: parity
-parity: ## Compare MiniLM and linear heads with torch's own results, in .venv-train (6 GB)
-	@scripts/setup train
-	.venv-train/bin/python -m pytest tests/parity -s $(ARGS)
-
 .PHONY: sabotage
 sabotage: setup ## Break the code on purpose and see that a test notices
 	$(PYTHON) tests/sabotage/run.py $(ARGS)
