@@ -14,6 +14,8 @@ _ADVICE = {
     "reply_unusable": "Ask another model of the route, or make the prompt clearer.",
     "call_failed": "See whether the model's server works now; raise `attempts` where it often fails.",
     "step_failed": "Correct the python function: the cause says where it failed.",
+    "inference_failed": "Compare what the event holds with the inputs of the model that `eventmill models show` lists.",
+    "unstorable_vector": "Look at the text that was embedded: its vector has no usable number or the wrong length.",
     "unstorable_result": "Correct what fills the field: a python function, or `from` in the result schema.",
     "record_too_large": "Raise max.message.bytes of the topic, or make the result smaller.",
 }
