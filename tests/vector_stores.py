@@ -1,21 +1,40 @@
 """Stores with vectors that tests can tell apart: each text has a direction of its own."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import numpy as np
 
+from eventmill_agents.ports import VectorStores
 from eventmill_connectors.postgres.apply import execute, look
 from eventmill_connectors.postgres.changes import Change, Wanted
 from eventmill_connectors.postgres.pool import Database
 from eventmill_connectors.postgres.setup import plan
 from eventmill_connectors.postgres.stores import PgVectorStores, open_stores
 from eventmill_schemas.events import Source
-from eventmill_schemas.local_models import Chunk, Owner, VectorSpace
+from eventmill_schemas.local_models import Chunk, Owner, Query, VectorSpace
 from eventmill_schemas.pipeline import VectorIndex, VectorStore
 
 DIMENSIONS = 16
+
+
+@contextmanager
+def own_database(server: str) -> Iterator[str]:
+    """Give the address of an empty database on the server that all tests share."""
+    name = f"t{uuid4().hex[:10]}"
+
+    async def run(statement: str) -> None:
+        connection = await asyncpg.connect(server, timeout=10)
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name}"))
+    yield f"{server.rpartition('/')[0]}/{name}"
+    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def vector(text: str, dimensions: int = DIMENSIONS) -> Any:
@@ -63,3 +82,13 @@ async def opened(database: Database, *stores: Wanted) -> AsyncIterator[PgVectorS
 def texts_of(passages: Sequence[Any]) -> list[str]:
     """Return what was found, in its order."""
     return [passage.text for passage in passages]
+
+
+async def stored(stores: VectorStores) -> dict[str, list[str]]:
+    """Return the texts of every event in the store `mails`, in the order of their chunks."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for passage in await stores.search("mails", Query(vector("any"), 1000, any_tenant=True)):
+        event, _, number = passage.id.rpartition("#")
+        assert event == passage.event_id
+        found.setdefault(event, []).append((int(number), passage.text))
+    return {event: [text for _, text in sorted(of_event)] for event, of_event in found.items()}

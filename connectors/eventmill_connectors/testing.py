@@ -202,7 +202,7 @@ class VectorsInMemory:
         before, chunks = found
         if _newer(before, owner):
             return True
-        if [chunk.text for chunk in chunks] != list(texts):
+        if before.tenant != owner.tenant or [chunk.text for chunk in chunks] != list(texts):
             return False
         documents[owner.event_id] = (owner, chunks)
         return True

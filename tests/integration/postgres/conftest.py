@@ -1,29 +1,19 @@
-"""A database of its own for the tests of this folder, made on the server that all tests share."""
+"""A database of its own for the tests of each file here, made on the server that all tests share."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from eventmill.dev.addresses import Addresses
 from eventmill_connectors.postgres.pool import Database
+from vector_stores import own_database
 
 
 @pytest.fixture(scope="module")
 def database_url(addresses: Addresses) -> Iterator[str]:
     """Give the address of an empty database."""
-    name = f"t{uuid4().hex[:10]}"
-
-    async def run(statement: str) -> None:
-        connection = await asyncpg.connect(addresses.postgres, timeout=10)
-        await connection.execute(statement)
-        await connection.close()
-
-    asyncio.run(run(f"CREATE DATABASE {name}"))
-    yield f"{addresses.postgres.rpartition('/')[0]}/{name}"
-    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+    with own_database(addresses.postgres) as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,28 +11,17 @@ from eventmill_connectors.postgres.pool import Database
 from eventmill_connectors.postgres.statements import Condition, statement
 from eventmill_connectors.postgres.stores import PgVectorStores
 from eventmill_connectors.postgres.wire import halfvecs
-from eventmill_schemas.errors import UnstorableVector, UsageError
-from eventmill_schemas.events import Source
+from eventmill_schemas.errors import UnstorableVector
 from eventmill_schemas.local_models import Chunk, Query
 from eventmill_schemas.pipeline import VectorIndex
-from vector_stores import DIMENSIONS, apply, chunks, opened, owner, texts_of, vector, wanted
+from vector_stores import DIMENSIONS, apply, chunks, opened, owner, stored, texts_of, vector, wanted
 
 
 @pytest.fixture
 async def stores(database: Database, unique: str) -> AsyncIterator[PgVectorStores]:
     """Give stores of which one is called `mails`, empty."""
-    async with opened(database, replace(wanted("mails"), space=replace(wanted("mails").space, name=unique))) as found:
+    async with opened(database, wanted("mails", space=unique)) as found:
         yield found
-
-
-async def stored(stores: PgVectorStores) -> dict[str, list[str]]:
-    """Return the texts of every event, in the order of the chunks."""
-    found: dict[str, list[tuple[int, str]]] = {}
-    for passage in await stores.search("mails", Query(vector("any"), 1000, any_tenant=True)):
-        event, _, number = passage.id.rpartition("#")
-        assert event == passage.event_id
-        found.setdefault(event, []).append((int(number), passage.text))
-    return {event: [text for _, text in sorted(of_event)] for event, of_event in found.items()}
 
 
 async def test_what_was_stored_is_found_first_by_its_own_text(stores: PgVectorStores) -> None:
@@ -59,16 +47,6 @@ async def test_similarity_is_the_cosine_whatever_the_vectors_length(stores: PgVe
     assert texts_of(await stores.search("mails", Query(east, min_similarity=0.5))) == ["east", "between"]
 
 
-async def test_case_103_the_newest_offset_wins_and_surplus_chunks_go(stores: PgVectorStores) -> None:
-    """A newer offset replaces all chunks of the event; an older one changes nothing, in whatever order they come."""
-    versions = {1: ("one",), 2: ("two", "three", "four"), 3: ("five", "six"), 4: ()}
-    for order in ([2, 1], [1, 3, 2], [3, 4, 1]):
-        event = f"mail-{order}"
-        for offset in order:
-            await stores.upsert("mails", owner(event, offset), chunks(*versions[offset]))
-        assert (await stored(stores)).get(event, []) == list(versions[max(order)])
-
-
 async def test_case_103_versions_of_one_event_in_one_batch(stores: PgVectorStores) -> None:
     """Versions that are written at the same moment end as the newest, and each caller has its answer."""
     offsets = list(range(12))
@@ -77,35 +55,6 @@ async def test_case_103_versions_of_one_event_in_one_batch(stores: PgVectorStore
         *(stores.upsert("mails", owner("mail", offset), chunks(f"version {offset}")) for offset in offsets)
     )
     assert await stored(stores) == {"mail": ["version 11"]}
-
-
-async def test_an_event_may_come_from_another_partition(stores: PgVectorStores) -> None:
-    """Between partitions there is no order: the later write wins."""
-    await stores.upsert("mails", owner("mail", 900, partition=1), chunks("before"))
-    await stores.upsert("mails", owner("mail", 5, partition=9), chunks("after"))
-    assert await stored(stores) == {"mail": ["after"]}
-
-
-async def test_unchanged_tells_what_needs_no_vector(stores: PgVectorStores) -> None:
-    """Same chunks: nothing to do, also for newer and older sources; other texts, order or tenant: something to do."""
-    await stores.upsert("mails", owner("mail", 5, tenant="a"), chunks("one", "two"))
-    assert not await stores.unchanged("mails", owner("other", 5), ["one", "two"])
-    assert await stores.unchanged("mails", owner("mail", 5, tenant="a"), ["one", "two"])
-    for texts in (["two", "one"], ["onetwo"], ["one"], ["one", "two", ""], []):
-        assert not await stores.unchanged("mails", owner("mail", 5, tenant="a"), texts)
-    assert not await stores.unchanged("mails", owner("mail", 5, tenant="b"), ["one", "two"])
-    assert not await stores.unchanged("mails", owner("mail", 5), ["one", "two"])
-    assert await stores.unchanged("mails", owner("mail", 4, tenant="a"), ["what is older needs nothing"])
-
-
-async def test_an_unchanged_event_moves_its_source_on(stores: PgVectorStores) -> None:
-    """After "unchanged" for offset 9, what offset 7 had in between is old, and the passage says offset 9."""
-    await stores.upsert("mails", owner("mail", 5), chunks("one"))
-    assert await stores.unchanged("mails", owner("mail", 9), ["one"])
-    assert await stores.unchanged("mails", owner("mail", 7), ["two"])
-    await stores.upsert("mails", owner("mail", 7), chunks("two"))
-    (found,) = await stores.search("mails", Query(vector("one")))
-    assert (found.text, found.source) == ("one", Source("mails", 0, 9))
 
 
 async def test_unchanged_rows_are_not_written_again(stores: PgVectorStores, database: Database) -> None:
@@ -132,19 +81,6 @@ async def test_the_same_text_with_another_vector_is_written(stores: PgVectorStor
     await stores.upsert("mails", owner("mail", 2), [Chunk("text", vector("right"))])
     (found,) = await stores.search("mails", Query(vector("right")))
     assert found.similarity == pytest.approx(1, abs=1e-3)
-
-
-async def test_tenants_see_their_own_passages(stores: PgVectorStores) -> None:
-    """A search finds the tenant's passages only, none of others and none without tenant, unless asked for all."""
-    for tenant in ("a", "b", None):
-        await stores.upsert("mails", owner(f"of {tenant}", tenant=tenant), chunks("same text"))
-    for tenant in ("a", "b", None, "c"):
-        found = await stores.search("mails", Query(vector("same text"), tenant=tenant))
-        assert [one.event_id for one in found] == ([] if tenant == "c" else [f"of {tenant}"])
-    everybody = await stores.search("mails", Query(vector("same text"), any_tenant=True))
-    assert [one.event_id for one in everybody] == ["of None", "of a", "of b"]
-    others = await stores.search("mails", Query(vector("same text"), any_tenant=True, without="of a"))
-    assert [one.event_id for one in others] == ["of None", "of b"]
 
 
 async def test_a_rare_tenant_is_found_behind_many_nearer_passages(stores: PgVectorStores, database: Database) -> None:
@@ -250,17 +186,6 @@ async def test_an_event_id_that_no_index_takes(stores: PgVectorStores) -> None:
     """An id beyond what a B-tree can hold is refused, naming the remedy."""
     with pytest.raises(UnstorableVector, match=r"event id has 3000 bytes.*shorter field"):
         await stores.upsert("mails", owner("x" * 3000), chunks("text"))
-
-
-async def test_a_store_that_is_not_there(stores: PgVectorStores) -> None:
-    """Asking for it names those that are."""
-    for asking in (
-        stores.search("mial", Query(vector("x"))),
-        stores.upsert("mial", owner("a"), []),
-        stores.unchanged("mial", owner("a"), []),
-    ):
-        with pytest.raises(UsageError, match=r"no vector store 'mial'.*Stores: mails"):
-            await asking
 
 
 async def test_stores_of_one_table_are_apart(database: Database, unique: str) -> None:
