@@ -24,12 +24,12 @@ def status(name: str, connector: str, *tasks: str, trace: str | None = None) -> 
 class ConnectPeer:
     """The answers by method and path: the first is taken, the last of them stays. Others are answered with 404."""
 
-    def __init__(self, url: str) -> None:
-        """Serve at `url`."""
+    def __init__(self, url: str, plugins: Any) -> None:
+        """Serve at `url`; `plugins` is the answer to what connectors there are."""
         self.url = url
         self.requests: list[tuple[str, str, Any]] = []
         self._answers: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
-        self.answer("GET /connector-plugins", [{"class": JDBC, "type": "sink"}])
+        self.answer("GET /connector-plugins", plugins)
 
     def answer(self, what: str, document: Any, code: int = 200) -> None:
         """Add an answer to `what` (as "GET /path"): JSON, or bytes as they are."""
@@ -50,7 +50,7 @@ class ConnectPeer:
 
 
 @contextmanager
-def connect_peer() -> Iterator[ConnectPeer]:
+def connect_peer(plugins: Any = ({"class": JDBC, "type": "sink"},)) -> Iterator[ConnectPeer]:
     """Serve for the block, at a free port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ def connect_peer() -> Iterator[ConnectPeer]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        peer = ConnectPeer(f"http://127.0.0.1:{server.server_port}")
+        peer = ConnectPeer(f"http://127.0.0.1:{server.server_port}", plugins)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -75,14 +75,10 @@ class ConnectApi:
         self._require(connector)
         path = f"/connector-plugins/{_segment(connector.config['connector.class'])}/config/validate"
         answer = self._send("PUT", path, {**connector.config, "name": connector.name})
-        found = [setting["value"] for setting in self._document(answer)["configs"]]
-        problems = [Problem(value["name"], message) for value in found for message in value["errors"]]
-        for value in found:
-            problems += [
-                Problem(value["name"], f"the workers do not have the value {name}")
-                for name in _UNRESOLVED.findall(str(value["value"]))
-            ]
-        return problems
+        try:
+            return _problems([setting["value"] for setting in self._document(answer)["configs"]])
+        except (KeyError, TypeError) as problem:
+            raise self._strange(problem) from problem
 
     def apply(self, connector: Connector) -> str:
         """Make a connector be as given. Return what was done: "created", "changed" or "unchanged".
@@ -162,7 +158,10 @@ class ConnectApi:
 
     def _require(self, connector: Connector) -> None:
         wanted = connector.config["connector.class"]
-        known = sorted(plugin["class"] for plugin in self._document(self._send("GET", "/connector-plugins")))
+        try:
+            known = sorted(plugin["class"] for plugin in self._document(self._send("GET", "/connector-plugins")))
+        except (KeyError, TypeError) as problem:
+            raise self._strange(problem) from problem
         # Connect takes a class without its package, and without "Connector" at the end, as well.
         if not any(name == wanted or name.endswith((f".{wanted}", f".{wanted}Connector")) for name in known):
             raise SetupError(
@@ -195,6 +194,16 @@ class ConnectApi:
             f"what answers at {self._place} is not a worker of Kafka Connect ({type(problem).__name__})",
             remedy=_NAME_IT,
         )
+
+
+def _problems(values: Sequence[Mapping[str, Any]]) -> list[Problem]:
+    problems = [Problem(value["name"], message) for value in values for message in value["errors"]]
+    for value in values:
+        problems += [
+            Problem(value["name"], f"the workers do not have the value {name}")
+            for name in _UNRESOLVED.findall(str(value["value"]))
+        ]
+    return problems
 
 
 def _parsed(answer: httpx.Response, strange: Callable[[Exception], ConnectFailed]) -> Any:

@@ -148,6 +148,8 @@ def status(
             f"there is no connector {missing[0]!r}", remedy=f"There is {', '.join(known) or 'none'}"
         )
     found = [known[name] for name in names or known]
+    if not found:
+        say("There are no connectors.")
     if json:
         show_json({"ok": all(one.works for one in found), "connectors": [_document(one) for one in found]})
     else:

@@ -152,6 +152,13 @@ def test_a_connector_that_is_not_there_is_wrong_use(cli: Cli, peer: ConnectPeer)
     assert "There is a" in done.stderr
 
 
+def test_no_connectors_are_said(cli: Cli, peer: ConnectPeer) -> None:
+    """A table without rows could be taken for a failure to show them."""
+    peer.answer("GET /connectors?expand=status", {})
+    done = cli("status")
+    assert (done.exit_code, done.stderr) == (0, "There are no connectors.\n")
+
+
 def test_apply_makes_them_and_waits(cli: Cli, peer: ConnectPeer) -> None:
     """One line for each, and exit code 1 where a task fails for good."""
     cli("generate", "triage", "-o", "c")

@@ -139,6 +139,23 @@ def test_something_else_at_the_address_is_told(peer: ConnectPeer, api: ConnectAp
         api.statuses()
 
 
+@pytest.mark.parametrize("body", [["a"], [{"name": "a"}], {"a": 1}])
+def test_something_else_is_told_before_anything_is_sent(body: object) -> None:
+    """Whatever it answers to the first question."""
+    with connect_peer(plugins=body) as other, ConnectApi(other.url) as strange:
+        for ask in (strange.apply, strange.validate):
+            with pytest.raises(ConnectFailed, match="is not a worker of Kafka Connect"):
+                ask(MADE)
+        assert not other.said("PUT")
+
+
+def test_a_validation_that_is_none_is_told(peer: ConnectPeer, api: ConnectApi) -> None:
+    """Not taken for one without problems."""
+    peer.answer(f"PUT /connector-plugins/{JDBC}/config/validate", {"config": []})
+    with pytest.raises(ConnectFailed, match="is not a worker of Kafka Connect"):
+        api.validate(MADE)
+
+
 def test_all_connectors_are_told_in_order(peer: ConnectPeer, api: ConnectApi) -> None:
     """By name."""
     found = {name: {"status": status(name, "RUNNING", "RUNNING")} for name in ("b", "a")}
