@@ -109,6 +109,7 @@ class Batcher:
         self._arrivals = 0
         self._tokenizing = False
         self._idle = sizes.workers
+        self._closed = False
         self._pool = ThreadPoolExecutor(sizes.workers + 1, thread_name_prefix=f"model-{name}")
 
     async def encode(self, texts: Sequence[str], waiting: Waiting) -> list[Encoded]:
@@ -128,7 +129,8 @@ class Batcher:
                 self._forget(request)
 
     def close(self) -> None:
-        """Compute nothing more than what is being computed."""
+        """Compute nothing more than what is being computed. Who still waits goes on waiting: it is for the end."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -148,7 +150,7 @@ class Batcher:
     # Tokenising
 
     def _tokenize(self) -> None:
-        if self._tokenizing:
+        if self._tokenizing or self._closed:
             return
         taken: list[_Request] = []
         count = characters = 0
@@ -191,7 +193,7 @@ class Batcher:
     # Computing
 
     def _dispatch(self) -> None:
-        while self._idle and (batch := self._next_batch()):
+        while self._idle and not self._closed and (batch := self._next_batch()):
             self._idle -= 1
             work = asyncio.get_running_loop().run_in_executor(self._pool, self._compute, [one.tokens for one in batch])
             work.add_done_callback(partial(self._computed, batch))
@@ -231,19 +233,25 @@ class Batcher:
 
     def _computed(self, batch: Sequence[_Item], work: "asyncio.Future[tuple[Parts[Encoded], int]]") -> None:
         self._idle += 1
-        if work.cancelled() or work.exception() is not None:
+        try:
+            self._settle_all(batch, *work.result())
+        except asyncio.CancelledError:   # the pool is closed
             for item in batch:
-                _fail(item.request, work.exception() if not work.cancelled() else None)
-        else:
-            parts, nanoseconds = work.result()
-            width = batch[0].tokens.width
-            if parts.too_large is not None:   # the next ones are made to fit at once
-                self._batch_tokens = min(self._batch_tokens, max(1, parts.too_large // 2) * width)
-            self._watch.computed(self._name, len(batch), len(batch) * width, nanoseconds / 1e9)
-            seconds = shares(nanoseconds * 10 ** (SECONDS_PLACES - 9), [max(1, len(one.tokens.ids)) for one in batch])
-            for item, row, part in zip(batch, parts.rows, seconds, strict=True):
-                _settle(item, row, part)
+                _fail(item.request, None)
+        except Exception as error:   # noqa: BLE001 - a defect: whoever waits is told, and nobody waits for ever
+            for item in batch:
+                _fail(item.request, error)
         self._dispatch()
+
+    def _settle_all(self, batch: Sequence[_Item], parts: Parts[Encoded], nanoseconds: int) -> None:
+        width = batch[0].tokens.width
+        if parts.too_large is not None:   # the next ones are made to fit at once
+            self._batch_tokens = min(self._batch_tokens, max(1, parts.too_large // 2) * width)
+        self._watch.computed(self._name, len(batch), len(batch) * width, nanoseconds / 1e9)
+        weights = [max(1, len(one.tokens.ids)) for one in batch]
+        seconds = shares(nanoseconds * 10 ** (SECONDS_PLACES - 9), weights)
+        for item, row, part in zip(batch, parts.rows, seconds, strict=True):
+            _settle(item, row, part)
 
 
 def _settle(item: _Item, row: Encoded | EventmillError, picoseconds: int) -> None:

@@ -64,6 +64,12 @@ def _show(pipeline: Pipeline, found: Examination) -> None:
             ("route", "provider", "model", "price"),
             [(name, m["provider"], m["model"], m["price"]) for name, entries in models.items() for m in entries],
         )
+    if pipeline.models:
+        show("")
+        show_table(
+            ("local model", "folder", "device", "USD per hour"),
+            [(name, m["folder"], m["device"], m["price_per_hour"]) for name, m in _local_models(pipeline).items()],
+        )
 
 
 def _document(loaded: Loaded, found: Examination) -> dict[str, Any]:
@@ -75,6 +81,7 @@ def _document(loaded: Loaded, found: Examination) -> dict[str, Any]:
         "pipeline": pipeline.name,
         "stages": _stages(pipeline),
         "routes": _routes(pipeline, found),
+        "models": _local_models(pipeline),
     }
 
 
@@ -88,6 +95,17 @@ def _stage(pipeline: Pipeline, stage: Stage) -> dict[str, Any]:
         "inputs": list(stage.inputs),
         "steps": [step.name for step in stage.steps],
         "topics": {"results": topics.results, "costs": topics.costs, "dlq": topics.dlq},
+    }
+
+
+def _local_models(pipeline: Pipeline) -> dict[str, dict[str, str | None]]:
+    return {
+        name: {
+            "folder": model.path,
+            "device": model.device.value,
+            "price_per_hour": None if model.price_per_hour is None else f"{model.price_per_hour:f}",
+        }
+        for name, model in pipeline.models.items()
     }
 
 

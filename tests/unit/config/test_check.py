@@ -106,6 +106,7 @@ def test_a_right_pipeline_as_json(checked: Any) -> None:
                 {"provider": "openai", "model": "small", "price": "known"},
             ]
         },
+        "models": {},
     }
 
 

@@ -315,3 +315,22 @@ def test_a_batch_without_memory_is_halved_down_to_one() -> None:
     parts = compute_in_parts(encoder, tokens)
     assert [row.label for row in parts.rows if isinstance(row, Encoded)] == ["a", "b", "c", "d", "e"]
     assert parts.too_large == 3
+
+
+async def test_closing_ends_quietly() -> None:
+    """What is being computed comes to its end, nothing new begins, and nothing is left to complain."""
+    encoder = FakeEncoder(held=threading.Event())
+    subject, _ = batcher(encoder, workers=1)
+    calls = [asyncio.create_task(subject.encode([text * 9], wait)) for text in "xyz"]
+    await until(lambda: encoder.computing == 1)
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    subject.close()
+    assert encoder.held is not None
+    encoder.held.set()
+    await until(lambda: len(encoder.batches) == 1 and not encoder.computing)
+    for call in calls:
+        call.cancel()
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(one, list) for one in done) <= len(encoder.batches[0])
+    assert complaints == []
