@@ -49,14 +49,20 @@ def _next(report: DemoReport, *, kept: bool) -> None:
     show("Next:")
     if kept:
         file = report.work.file
-        show(f'  eval "$(eventmill dev env --folder {_FOLDER}/stack)"')
-        show(f"  export MAIL_MODEL={report.work.environ['MAIL_MODEL']}")
+        own = report.work.environ
+        if report.work.external:
+            show(f'  export KAFKA={own["KAFKA"]} REGISTRY={own["REGISTRY"]} DATABASE_URL="$EVENTMILL_POSTGRES"')
+        else:
+            show(f'  eval "$(eventmill dev env --folder {_FOLDER}/stack)"')
+        named = " ".join(f"{name}={value}" for name, value in own.items() if name in {"MAIL_MODEL", "VECTORS"})
+        show(f"  export {named}")
         show(f"  eventmill tail triage --pipeline {file} --last 3 --no-follow")
         show(f"  eventmill search mails 'where is my parcel' --pipeline {file}")
         show(f"  eventmill cost report {file} --by model --by day")
         show(f"  eventmill dlq list --pipeline {file}")
         show(f"  eventmill lag {file}")
-        show(f"  eventmill dev down --folder {_FOLDER}/stack    # when you are done")
+        if not report.work.external:
+            show(f"  eventmill dev down --folder {_FOLDER}/stack    # when you are done")
     else:
         show('  make demo ARGS="--events 2000 --keep"     # more mails, and leave the stack up to look around')
         show("  docs/how-to/quickstart.md                 # your own topic")

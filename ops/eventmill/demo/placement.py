@@ -33,12 +33,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The pipeline file, its input topic and schema, and the variables that it takes its addresses from."""
+    """The pipeline file, its input topic and schema, and the variables that it takes its addresses from.
+
+    `external`: it is on somebody else's servers.
+    """
 
     file: Path
     topic: str
     schema: Path
     environ: dict[str, str]
+    external: bool
 
 
 @contextmanager
@@ -53,7 +57,8 @@ def placed(example: Example, folder: Path, servers: Servers, *, keep: bool = Fal
         "DATABASE_URL": servers.addresses.postgres,
     }
     if not servers.external:
-        yield Placement(example.folder / "pipeline.yaml", example.topic, example.folder / example.schema, environ)
+        file, schema = example.folder / "pipeline.yaml", example.folder / example.schema
+        yield Placement(file, example.topic, schema, environ, external=False)
         return
     tag = uuid.uuid4().hex[:8]
     copy = folder / f"{example.folder.name}-{tag}"
@@ -65,7 +70,7 @@ def placed(example: Example, folder: Path, servers: Servers, *, keep: bool = Fal
         text = re.sub(r"(?m)^(pipeline: +\S+).*$", rf"\g<1>-{tag}", text, count=1)
         text = re.sub(rf"(?m)^(    input: ){re.escape(example.topic)}\b", rf"\g<1>{topic}", text)
         file.write_text(text)
-        yield Placement(file, topic, copy / example.schema, environ)
+        yield Placement(file, topic, copy / example.schema, environ, external=True)
     finally:
         if not keep:
             shutil.rmtree(copy, ignore_errors=True)
