@@ -15,7 +15,8 @@ settings.register_profile("eventmill", deadline=None)
 settings.load_profile("eventmill")
 
 # What the user's shell has set: addresses of real servers and keys of paid accounts. No test may act on them.
-_OF_THE_USER = ("EVENTMILL_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_", "DATABASE_URL", "KAFKA", "REGISTRY")
+_KEYS = ("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_")
+_OF_THE_USER = ("EVENTMILL_", *_KEYS, "DATABASE_URL", "KAFKA", "REGISTRY", "CONNECT")
 
 _GIVEN = dict(os.environ)
 

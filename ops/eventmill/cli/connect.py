@@ -32,7 +32,7 @@ _USUAL_URL = "http://127.0.0.1:8083"
 Url = Annotated[
     str, typer.Option("--url", envvar="CONNECT", metavar="URL", help="A worker of Kafka Connect.", show_default=True)
 ]
-Places = Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Files that `generate` made.")]
+Places = Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER", help="Files that `generate` made.")]
 Seconds = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait until tasks run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -40,7 +40,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def generate(  # noqa: PLR0913, PLR0917 - the options of a command
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")],
-    stages: Annotated[list[str] | None, typer.Argument(metavar="[STAGE...]", help="All stages if not given.")] = None,
+    stages: Annotated[list[str] | None, typer.Argument(metavar="STAGE", help="All stages if not given.")] = None,
     sink: Annotated[Sink, typer.Option(help="The kind of warehouse.")] = Sink.POSTGRES,
     pipeline: Annotated[Path, typer.Option("--pipeline", "-p", help="The pipeline file.")] = Path("pipeline.yaml"),
     registry: Annotated[
@@ -64,6 +64,8 @@ def generate(  # noqa: PLR0913, PLR0917 - the options of a command
 
     They hold references to secrets, never secrets. Asks nothing over the network.
     """
+    if replication == 0:
+        raise UsageError("--replication 0 is no topic", remedy="Give 1 or more, or -1 for the broker's default")
     found = load(pipeline, os.environ)
     options = Options(
         values=avro_converter(registry or found.kafka.registry, converter),
@@ -135,7 +137,7 @@ def apply(
 
 @app.command()
 def status(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="All if not given.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="All if not given.")] = None,
     url: Url = _USUAL_URL,
     json: Json = False,
 ) -> None:
@@ -160,7 +162,7 @@ def status(
 
 @app.command()
 def restart(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Connectors.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Connectors.")],
     everything: Annotated[bool, typer.Option("--all", help="What runs as well, not only what failed.")] = False,
     url: Url = _USUAL_URL,
     timeout: Seconds = 60,
@@ -178,7 +180,7 @@ def restart(
 
 @app.command()
 def delete(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Connectors.")], url: Url = _USUAL_URL
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Connectors.")], url: Url = _USUAL_URL
 ) -> None:
     """Remove connectors. Their tables stay; one that is made anew goes on where it ended."""
     with ConnectApi(url) as api:

@@ -103,6 +103,7 @@ def test_options_of_all_sinks(tmp_path: Path, cli: Cli) -> None:
         (["--registry", "https://u:hunter2@r:1"], "holds a user and password"),
         (["--pipeline", "nowhere.yaml"], "nowhere.yaml: the file can't be read"),
         (["--sink", "oracle"], "oracle"),
+        (["--replication", "0"], "--replication 0 is no topic"),
     ],
 )
 def test_wrong_use_is_exit_code_2_and_writes_nothing(
