@@ -1,9 +1,11 @@
 """Whether new schemas may follow those that are there, and which fields say no. Nothing is changed."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import fastavro
 
 from eventmill.cluster.plan import NEW_SUBJECT_LEVEL
 from eventmill_connectors.registry import Registered, SchemaRegistry
@@ -54,12 +56,13 @@ def judge(subject: str, schema: str, known: Known) -> Verdict:
     """Compare a schema with what is there, as the level says: who must be able to read what.
 
     Stricter than the registry in one thing: decimals and times that would be read as others are no match
-    (`eventmill_schemas.avro_compatibility`).
+    (`eventmill_schemas.avro_compatibility`). Of versions that are no Avro, or that refer to other subjects, the
+    registry alone knows.
     """
     if not known.versions:
         return Verdict(subject, known.level, 0)
     new = json.loads(schema)
-    older = [(one, json.loads(one.schema)) for one in known.versions]
+    older = [(one, _comparable(one.schema)) for one in known.versions]
     is_there = any(avro == new for _, avro in older)
     found = [] if is_there else list(dict.fromkeys(_reasons(new, older, known.level)))
     if known.takes is False and not found and not is_there:
@@ -76,10 +79,22 @@ async def look_up(subject: str, schema: str, registry: SchemaRegistry) -> Known:
     return Known(versions, level, await registry.is_compatible(subject, schema))
 
 
-def _reasons(new: Any, older: Sequence[tuple[Registered, Mapping[str, Any]]], level: str) -> Iterator[str]:
+def _comparable(schema: str) -> Any:
+    """Return a schema's JSON, None where it is no whole Avro schema."""
+    try:
+        avro = json.loads(schema)
+        fastavro.parse_schema(avro, {})
+    except Exception:   # noqa: BLE001 - fastavro raises whatever its way through the tree meets
+        return None
+    return avro
+
+
+def _reasons(new: Any, older: Sequence[tuple[Registered, Any]], level: str) -> Iterator[str]:
     base = level.removesuffix("_TRANSITIVE")
     compared = older if level.endswith("_TRANSITIVE") else older[-1:]
     for version, old in reversed(compared):
+        if old is None:
+            continue
         if base in {"BACKWARD", "FULL"}:
             for one in mismatches(old, new):
                 yield f"{one} (records of version {version.version}, by readers of the new schema)"

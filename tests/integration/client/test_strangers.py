@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
@@ -234,6 +236,34 @@ def test_members_of_a_group_share_and_go_on(ran: Scenario, answers: list[Result]
     assert {one.at for one in [*first, *rest]} == {one.at for one in answers}
     with results(ran.file, "verdict", group=group) as found:
         assert list(found) == []
+
+
+def test_two_members_read_everything_between_them(ran: Scenario, answers: list[Result]) -> None:
+    """Each its partitions, to their end; together all of it."""
+
+    def read(_: int) -> list[Result]:
+        with results(ran.file, "verdict", group=f"{ran.name}.two") as found:
+            return list(found)
+
+    with ThreadPoolExecutor(2) as threads:
+        parts = list(threads.map(read, range(2)))
+    assert {one.at for part in parts for one in part} == {one.at for one in answers}
+
+
+@pytest.mark.parametrize("is_member", [False, True])
+def test_following_waits_for_more(ran: Scenario, addresses: Addresses, unique: str, is_member: bool) -> None:
+    """What is there comes first, and the end of the topic is not the end."""
+    Topics({"bootstrap.servers": addresses.bootstrap}).create([TopicSpec(unique, 1)])
+    old, new = ran.read(ran.topics("verdict").results)[:2]
+    ran.put(unique, 0, [(old.key(), old.value(), [])])
+    with results(ran.file, "verdict", topic=unique, group=unique if is_member else None, follow=True) as found:
+        assert next(found).at.offset == 0
+        with ThreadPoolExecutor(1) as threads:
+            more = threads.submit(next, found)
+            with pytest.raises(FutureTimeout):
+                more.result(0.5)
+            ran.put(unique, 0, [(new.key(), new.value(), [])])
+            assert more.result(20).at.offset == 1
 
 
 def test_a_missing_topic_is_told(ran: Scenario) -> None:

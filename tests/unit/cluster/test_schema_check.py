@@ -49,6 +49,8 @@ def known(level: str, *versions: str, takes: bool | None = None) -> Known:
         (A_NUMBER, known("NONE", A), "compatible"),
         (AB_OPTIONAL, known("BACKWARD", A, takes=False), "incompatible"),
         (A, known("BACKWARD", A, takes=False), "registered"),
+        (A, known("BACKWARD", 'syntax = "proto3";', takes=False), "incompatible"),
+        (A, known("BACKWARD", schema(("a", "of.another.Subject")), takes=True), "compatible"),
     ],
 )
 def test_the_level_says_who_must_read_what(new: str, there: Known, meaning: str) -> None:
