@@ -27,17 +27,20 @@ def test_the_demo_needs_the_repository(tmp_path: Path) -> None:
 def test_a_file_without_the_columns_is_refused(
     tmp_path: Path, pytestconfig: pytest.Config, content: bytes, message: str
 ) -> None:
-    """By what is missing, and what the file has instead."""
-    (tmp_path / "test.csv").write_bytes(content)
-    with pytest.raises(UsageError, match=message) as caught:
-        intents(pytestconfig.rootpath, tmp_path)
-    assert "test.csv" in str(caught.value)
+    """By what is missing, and what the file has instead: the questions, and those that the model learns from."""
+    for bad, good in (("test.csv", "train.csv"), ("train.csv", "test.csv")):
+        (tmp_path / bad).write_bytes(content)
+        (tmp_path / good).write_bytes(b"text,category\n")
+        with pytest.raises(UsageError, match=message) as caught:
+            intents(pytestconfig.rootpath, tmp_path)
+        assert bad in str(caught.value)
 
 
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
 def test_the_columns_are_found_beside_others(tmp_path: Path, pytestconfig: pytest.Config, start: bytes) -> None:
     """In any order, also behind a byte order mark."""
-    (tmp_path / "test.csv").write_bytes(start + b"text,asked_by,category\r\n")
+    for name in ("test.csv", "train.csv"):
+        (tmp_path / name).write_bytes(start + b"text,asked_by,category\r\n")
     found = intents(pytestconfig.rootpath, tmp_path)
     assert found.events == tmp_path / "test.csv"
     assert "label=category" in found.produce
