@@ -27,7 +27,7 @@ class Misfit(NamedTuple):
 
 
 def needed_models(pipeline: Pipeline, stage: Stage) -> tuple[tuple[str, ...], bool]:
-    """Return the local models that a stage uses, and whether it uses stores. A python step may use all there are."""
+    """Return the local models that a stage uses, with those of its stores, and whether it uses stores."""
     models: dict[str, None] = {}
     stores = False
     for step in stage.steps:
@@ -41,8 +41,9 @@ def needed_models(pipeline: Pipeline, stage: Stage) -> tuple[tuple[str, ...], bo
                 models[pipeline.stores[step.store].model] = None
                 stores = True
             case PythonStep():
-                models.update(dict.fromkeys(pipeline.models))
-                stores = stores or bool(pipeline.stores)
+                models.update(dict.fromkeys(step.models))
+                models.update(dict.fromkeys(pipeline.stores[store].model for store in step.stores))
+                stores = stores or bool(step.stores)
     return tuple(models), stores
 
 

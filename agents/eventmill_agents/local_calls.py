@@ -166,13 +166,14 @@ class LocalCalls:
 
     def _models(self) -> LocalModels:
         if self._parts.models is None:
-            raise UsageError("no local model is loaded", remedy="Declare it under `models` of the pipeline")
+            raise UsageError("no local model is loaded", remedy="Name it under `models` of the python step")
         return self._parts.models
 
     def _store(self, store: str) -> tuple[VectorStores, str]:
         parts = self._parts
         if parts.stores is None or store not in parts.store_models:
+            there = ", ".join(parts.store_models) or "none"
             raise UsageError(
-                f"the store {store!r} is not there", remedy=f"Stores: {', '.join(parts.store_models) or 'none'}"
+                f"the store {store!r} is not open", remedy=f"Name it under `stores` of the python step; declared: {there}"
             )
         return parts.stores, parts.store_models[store]

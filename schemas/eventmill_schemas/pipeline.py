@@ -111,11 +111,16 @@ class CompleteStep:
 
 @dataclass(frozen=True, slots=True)
 class PythonStep:
-    """A user's function `module:function`, imported from the pipeline's folder."""
+    """A user's function `module:function`, imported from the pipeline's folder.
+
+    `models` and `stores`: the local models and vector stores that it may use.
+    """
 
     name: str
     target: str
     when: str | None = None
+    models: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,8 @@ class OnnxModels:
     def _of(self, model: str) -> "OnnxModel":
         if model not in self._models:
             raise UsageError(
-                f"the model {model!r} is not loaded", remedy=f"Loaded: {', '.join(self._models) or 'none'}"
+                f"the model {model!r} is not loaded",
+                remedy=f"Name it under `models` of the python step; loaded: {', '.join(self._models) or 'none'}",
             )
         return self._models[model]
 

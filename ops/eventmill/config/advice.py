@@ -64,11 +64,13 @@ def _unused(loaded: Loaded) -> Iterator[Advice]:
 def _unused_local(loaded: Loaded) -> Iterator[Advice]:
     """Warn of stores and local models that no step uses."""
     pipeline, document = loaded
-    if _has_python(pipeline):   # a function may use any
-        return
     steps = [step for stage in pipeline.stages for step in stage.steps]
     used_stores = {step.store for step in steps if isinstance(step, EmbedStep | RetrieveStep)}
     used = {step.model for step in steps if isinstance(step, ClassifyStep | EmbedStep | InferStep)}
+    for step in steps:
+        if isinstance(step, PythonStep):
+            used_stores.update(step.stores)
+            used.update(step.models)
     used |= {store.model for store in pipeline.stores.values()}
     for section, names, wanted in (("stores", pipeline.stores, used_stores), ("models", pipeline.models, used)):
         for name in names:

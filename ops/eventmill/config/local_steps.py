@@ -7,14 +7,22 @@ from typing import Any
 from eventmill.config.local_models import check_model
 from eventmill.config.problems import listed, suggestion
 from eventmill.config.reading import Reading
-from eventmill.config.step_entries import ClassifyEntry, EmbedEntry, InferEntry, RetrieveEntry
+from eventmill.config.step_entries import ClassifyEntry, EmbedEntry, InferEntry, PythonEntry, RetrieveEntry
 from eventmill.config.yaml_nodes import KeyPath
 from eventmill_agents.condition import Expression
 from eventmill_agents.names import Known
 from eventmill_agents.template import TextTemplate
 from eventmill_schemas.avro_types import AvroType, definition, kind, named_types, record_fields, without_null
 from eventmill_schemas.errors import UsageError
-from eventmill_schemas.pipeline import ClassifyStep, EmbedStep, InferStep, ResultSchema, RetrieveStep, StepSpec
+from eventmill_schemas.pipeline import (
+    ClassifyStep,
+    EmbedStep,
+    InferStep,
+    PythonStep,
+    ResultSchema,
+    RetrieveStep,
+    StepSpec,
+)
 from eventmill_schemas.result_schema import ENVELOPE, computed_fields
 
 _TEXTS = frozenset({"string", "enum"})
@@ -59,6 +67,15 @@ class Around:
         if name not in self.stores:
             remedy = suggestion(name, self.stores) or listed("There are", self.stores) or "Declare it under `stores`"
             self.reading.wrong(at, f"there is no store `{name}`", remedy)
+
+
+def load_python(entry: PythonEntry, name: str, at: KeyPath, around: Around) -> PythonStep:
+    """Return the step that `entry` at `at` stands for; notes models and stores that are not declared."""
+    for index, model in enumerate(entry.models):
+        check_model(model, around.models, (*at, "models", index), around.reading)
+    for index, store in enumerate(entry.stores):
+        around.store(store, (*at, "stores", index))
+    return PythonStep(name, entry.function, entry.when, tuple(entry.models), tuple(entry.stores))
 
 
 class _Type:

@@ -53,6 +53,8 @@ class PythonEntry(Section):
     """One call of a function of yours."""
 
     function: scalars.Target = Field(description="`module:function`, imported from the pipeline's folder.")
+    models: list[scalars.Text] = Field(default=[], description="The local models, of `models`, that it may use.")
+    stores: list[scalars.Text] = Field(default=[], description="The stores, of `stores`, that it may use.")
     name: scalars.StepName | None = Field(default=None, description=f"{_NAME}the function's name.")
     when: scalars.Text | None = Field(default=None, description=_WHEN)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eventmill.config.expressions import check_expression, check_templates, names_within
-from eventmill.config.local_steps import Around, load_local
+from eventmill.config.local_steps import Around, load_local, load_python
 from eventmill.config.problems import listed, suggestion
 from eventmill.config.prompts import load_prompt
 from eventmill.config.reading import Reading
@@ -12,7 +12,7 @@ from eventmill.config.step_entries import CompleteEntry, PythonEntry, StepEntry
 from eventmill.config.yaml_nodes import KeyPath
 from eventmill_agents.filling import left_over, working_values
 from eventmill_schemas.errors import PipelineFileError, UsageError
-from eventmill_schemas.pipeline import Cite, CompleteStep, PythonStep, ResultSchema, StepSpec
+from eventmill_schemas.pipeline import Cite, CompleteStep, ResultSchema, StepSpec
 from eventmill_schemas.result_schema import answer_fields
 
 
@@ -52,15 +52,13 @@ def load_steps(given: StepsOf, reading: Reading) -> tuple[StepSpec, ...]:
                 check_expression(chosen.when, "`when`", fields)
             except UsageError as error:
                 reading.wrong((*at, "when"), error.message, error.remedy)
+        around = Around(given.models, given.stores, given.has_tenant, names_within(fields), given.result, reading)
         step: StepSpec | None
         if isinstance(chosen, PythonEntry):
-            step = PythonStep(name, chosen.function, chosen.when)
+            step = load_python(chosen, name, at, around)
         elif isinstance(chosen, CompleteEntry):
             step = _complete(chosen, name, index, given, reading)
         else:
-            around = Around(
-                given.models, given.stores, given.has_tenant, names_within(fields), given.result, reading
-            )
             step = load_local(chosen, name, at, around)
         if step is not None:
             steps.append(step)

@@ -80,13 +80,15 @@ def test_what_a_step_wants_of_its_model(step: StepSpec, card: ModelCard, found: 
         ([classify("label"), EmbedStep("e", "other", "x", into="v")], ("mini", "other"), False),
         ([EmbedStep("e", "mini", "x", "mails")], ("mini",), True),
         ([RetrieveStep("r", "mails", "x", "found")], ("other",), True),
-        ([PythonStep("p", "m:f")], ("mini", "other"), True),
+        ([PythonStep("p", "m:f")], (), False),
+        ([PythonStep("p", "m:f", models=("mini",))], ("mini",), False),
+        ([PythonStep("p", "m:f", stores=("mails",))], ("other",), True),
     ],
 )
 def test_only_what_a_stage_uses_is_loaded(
     stage: Callable[..., Stage], steps: list[Any], models: tuple[str, ...], stores: bool
 ) -> None:
-    """A python step may use everything, other steps what they name; a store brings its model."""
+    """Steps use what they name; a store brings its model."""
     made = stage(*steps, fields=[])
     pipeline = Pipeline(
         "p", "/p", Kafka("k:1", "http://r"), (made,), {},

@@ -19,6 +19,7 @@ from eventmill_schemas.pipeline import (
     EmbedStep,
     InferStep,
     LocalModel,
+    PythonStep,
     RetrieveStep,
     VectorIndex,
     VectorStore,
@@ -45,7 +46,9 @@ stages:
       - complete: {route: writer, prompt: p.md, cite: {field: sources, from: passages}, when: "result.sureness < 1"}
       - embed: {text: "{{ event.body }}", store: mails, chunk_tokens: 200, overlap: 20, into: vector}
       - infer: {model: categories, inputs: {amount: event.amount}, outputs: {probability: score}}
+      - python: {function: "m:f", models: [minilm], stores: [mails]}
 """
+WITHOUT_PYTHON = PIPELINE[: PIPELINE.index("      - python")]
 PROMPT = "{{ event.body }} {% for one in result.passages %}{{ one.id }}{% endfor %} {{ result.sureness }}"
 FIELDS = [
     {"name": "category", "type": {"type": "enum", "name": "C", "symbols": ["BUG", "OTHER"]}},
@@ -75,13 +78,14 @@ def test_everything_is_read_as_it_is_written(folder: Path) -> None:
         "minilm": LocalModel("minilm", str(folder / "models/minilm"), Device.CUDA, 3, require_gpu=False),
     }
     assert pipeline.stores == {"mails": VectorStore("mails", "minilm", VectorIndex.NONE, "vectors")}
-    classify, retrieve, complete, embed, infer = pipeline.stages[0].steps
+    classify, retrieve, complete, embed, infer, python = pipeline.stages[0].steps
     body = "{{ event.body }}"
     assert classify == ClassifyStep("classify", "categories", body, "category", "sureness", 0.9)
     assert retrieve == RetrieveStep("retrieve", "mails", body, "passages", 3, 0.3, any_tenant=False)
     assert isinstance(complete, CompleteStep)
     assert (complete.cite, complete.when) == (Cite("sources", "passages"), "result.sureness < 1")
     assert embed == EmbedStep("embed", "minilm", body, "mails", 200, 20, "vector")
+    assert python == PythonStep("f", "m:f", models=("minilm",), stores=("mails",))
     assert infer == InferStep("infer", "categories", {"amount": "event.amount"}, {"probability": "score"})
 
 
@@ -92,6 +96,8 @@ def test_everything_is_read_as_it_is_written(folder: Path) -> None:
          "there is no model `catgories`. Did you mean `categories`?"),
         ("retrieve: {store: mails", "retrieve: {store: x", "there is no store `x`. There are: `mails`"),
         ("mails: {model: minilm", "mails: {model: x", "there is no model `x`. There are: `categories`, `minilm`"),
+        ("models: [minilm]", "models: [minlm]", "there is no model `minlm`. Did you mean `minilm`?"),
+        ("stores: [mails]", "stores: [x]", "there is no store `x`. There are: `mails`"),
         ("embed: {text", "embed: {model: categories, text",
          ("the store `mails` has vectors of `minilm`, not of `categories`. "
          "Take the store's model, or leave `model` out")),
@@ -164,7 +170,7 @@ def test_without_tenant_field_passages_of_all_are_found(folder: Path) -> None:
 
 def test_what_nobody_uses_is_said(folder: Path) -> None:
     """A model or store without a step is a warning; so is a field that an unsure classifier leaves open for nobody."""
-    text = PIPELINE.replace("stores:", "  spare: {onnx: models/spare}\nstores:\n  old: {model: spare}")
+    text = WITHOUT_PYTHON.replace("stores:\n", "  spare: {onnx: models/spare}\nstores:\n  old: {model: spare}\n")
     (folder / "pipeline.yaml").write_text(text)
     warnings = [advice.message for advice in advise(load_with_lines(folder / "pipeline.yaml", {}))]
     assert warnings[:1] == ["no step uses the store `old`"]
@@ -172,7 +178,7 @@ def test_what_nobody_uses_is_said(folder: Path) -> None:
 
 def test_a_field_left_open_for_nobody_is_said(folder: Path) -> None:
     """With a threshold, and no later step that fills the field, an unsure label makes a dead letter: check warns."""
-    lines = [line for line in PIPELINE.splitlines() if "complete:" not in line]
+    lines = [line for line in WITHOUT_PYTHON.splitlines() if "complete:" not in line]
     fields = [field for field in FIELDS if field["name"] != "sources"]
     (folder / "triage.avsc").write_text(json.dumps({"type": "record", "name": "Triage", "fields": fields}))
     (folder / "pipeline.yaml").write_text("\n".join(lines))
@@ -183,7 +189,7 @@ def test_a_field_left_open_for_nobody_is_said(folder: Path) -> None:
 def test_a_model_that_is_not_there_is_a_warning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`check` passes where models are built elsewhere, and says that no worker can start here."""
     monkeypatch.setenv("OPENAI_API_KEY", "x")
-    text = PIPELINE.replace("onnx: models/minilm,", "onnx: models/minilm, price_per_hour: 1,")
+    text = WITHOUT_PYTHON.replace("onnx: models/minilm,", "onnx: models/minilm, price_per_hour: 1,")
     (folder / "pipeline.yaml").write_text(text)
     found = examine(load_with_lines(folder / "pipeline.yaml", {}), {"OPENAI_API_KEY": "x"})
     said = [warning.message.replace(str(folder), "FOLDER") for warning in found.warnings]
