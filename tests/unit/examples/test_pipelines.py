@@ -77,8 +77,10 @@ def test_a_result_has_the_answers_and_copies_that_its_stage_is_for(
     """The steps fill these fields only; what is copied comes from a field that the input has."""
     loaded = pipeline(name).stage(stage)
     assert answer_fields(loaded.result.avro) == answers
-    assert list(json_schema(loaded.result.avro, answers)["properties"]) == list(answers)
-    source = {"triage": "support-mail/schemas/mail", "index": "support-mail/schemas/mail", "intent": "intents/schemas/query"}.get(stage)
+    if answers:
+        assert list(json_schema(loaded.result.avro, answers)["properties"]) == list(answers)
+    mail, query = "support-mail/schemas/mail", "intents/schemas/query"
+    source = {"triage": mail, "index": mail, "intent": query}.get(stage)
     given_fields = (
         json.loads((EXAMPLES / f"{source}.avsc").read_text("utf-8"))
         if source
