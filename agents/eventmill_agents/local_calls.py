@@ -174,6 +174,7 @@ class LocalCalls:
         if parts.stores is None or store not in parts.store_models:
             there = ", ".join(parts.store_models) or "none"
             raise UsageError(
-                f"the store {store!r} is not open", remedy=f"Name it under `stores` of the python step; declared: {there}"
+                f"the store {store!r} is not open",
+                remedy=f"Name it under `stores` of the python step; declared: {there}",
             )
         return parts.stores, parts.store_models[store]
