@@ -66,6 +66,13 @@ def translated(place: str) -> Iterator[None]:
         raise _away(place, error.strerror if isinstance(error, OSError) and error.strerror else str(error)) from error
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether the server or the way to it is to blame, so that the connection is of no more use."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] not in _OF_THE_ROW
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError)
+
+
 def of_setup(error: PostgresUnreachable) -> EventmillError:
     """Return what a command says that changes tables: an answer of the server is about the set-up, silence is not."""
     cause = error.__cause__
@@ -77,7 +84,7 @@ def of_setup(error: PostgresUnreachable) -> EventmillError:
 def _of_server(error: asyncpg.PostgresError, place: str) -> EventmillError:
     state = error.sqlstate or ""
     text = str(error).partition("\n")[0]
-    if state[:2] in _OF_THE_ROW:
+    if not is_outage(error):
         return UnstorableVector(f"Postgres does not take it ({state}): {text}")
     return _away(place, f"answers with {text} ({state})" if state else text, _REMEDIES.get(state, _USUAL_REMEDY))
 

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # ships no types
 
 from eventmill_connectors.postgres.address import checked, masked
-from eventmill_connectors.postgres.failures import translated
+from eventmill_connectors.postgres.failures import is_outage, translated
 from eventmill_schemas.errors import PostgresUnreachable, SetupError
 
 _RELEASE = 2.0
@@ -70,9 +70,12 @@ class Database:
                         yield connection
                         await connection.execute("COMMIT")
                 except (TimeoutError, asyncio.CancelledError, GeneratorExit):
-                    connection.terminate()   # a rollback would have to wait for a server that may hang
+                    _drop(connection)   # a rollback would have to wait for a server that may hang
                     raise
-                except BaseException:
+                except BaseException as error:
+                    if is_outage(error):   # such as: a primary became a standby. A new connection may lead elsewhere
+                        _drop(connection)
+                        raise
                     with contextlib.suppress(*_OF_DRIVER):
                         async with asyncio.timeout(_RELEASE):
                             await connection.execute("ROLLBACK")
@@ -142,6 +145,11 @@ class Database:
                     f"`postgres` can't be used as the address of a database: {self.place}",
                     remedy="It looks like postgresql://user:password@host:5432/database",
                 ) from None
+
+
+def _drop(connection: Connection) -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):   # it is gone already
+        connection.terminate()
 
 
 async def _know_halfvec(connection: Connection) -> None:
