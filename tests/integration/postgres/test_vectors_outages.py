@@ -20,7 +20,7 @@ from eventmill.dev.ports import LOOPBACK
 from eventmill.dev.postgres import Postgres, find_binaries, reachable_binaries
 from eventmill_connectors.postgres.pool import Database, Deadlines
 from eventmill_connectors.postgres.stores import PgVectorStores, open_stores
-from eventmill_schemas.errors import PostgresUnreachable, SetupError
+from eventmill_schemas.errors import PostgresUnreachable, SetupError, UnstorableVector
 from eventmill_schemas.local_models import Query
 from tcp_proxy import TcpProxy
 from vector_stores import apply, chunks, opened, owner, texts_of, vector, wanted
@@ -191,6 +191,21 @@ async def test_a_full_disk_harms_no_event(
     for event in events:
         assert not await stores.unchanged("mails", owner(event), [f"text of {event}"])
         await works(stores, event)
+
+
+@pytest.mark.parametrize(("state", "kept"), [("25006", False), ("XX000", False), ("22012", True)])
+async def test_a_connection_is_not_used_after_an_outage(database_url: str, state: str, kept: bool) -> None:
+    """A primary that became a standby is left: the next transaction has a new connection. A wrong row is no outage."""
+    database = Database(database_url, connections=1, deadlines=SHORT)
+    pids = []
+    for _ in range(2):
+        async with database.transaction() as connection:
+            pids.append(await connection.fetchval("SELECT pg_backend_pid()"))
+        with pytest.raises(PostgresUnreachable if not kept else UnstorableVector):
+            async with database.transaction() as connection:
+                await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'so' USING ERRCODE = '{state}'; END $$")
+    assert (pids[0] == pids[1]) == kept
+    await database.close()
 
 
 @pytest.mark.parametrize(
