@@ -1,6 +1,5 @@
 # `make help` lists what there is. Every target makes the environment first, if it is not there or out of date.
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
 SHELL := bash
 
 PYTHON := .venv/bin/python
@@ -40,9 +39,25 @@ types: setup ## Check the types
 imports: setup ## Check that imports go one way
 	.venv/bin/lint-imports
 
-.PHONY: test
-test: lint types imports ## Check everything, then run all tests, the local stack around those that need it
+# Tests with servers wait half of their time: the others run beside them, and what measures comes last, alone.
+.PHONY: test test-alone test-with-servers
+ifeq ($(strip $(ARGS)),)
+test: setup ## Check style, types and imports, and run all tests, the local stack around those that need it
+	@echo 'Checks and tests run in two rows, side by side; each shows what it has done at its end.'
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-with-servers test-alone
+else
+test: lint types imports
 	$(PYTHON) -m pytest $(ARGS)
+endif
+
+test-alone: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest -m 'not integration'
+
+test-with-servers: setup
+	$(PYTHON) -m pytest -m integration tests/integration tests/contract tests/acceptance tests/benchmarks
 
 .PHONY: up
 up: setup ## Start the local stack
@@ -59,6 +74,11 @@ demo: setup ## Show eventmill at work, from nothing to results
 .PHONY: bench
 bench: setup ## Measure throughput, latency and cost per event
 	$(EVENTMILL) bench $(ARGS)
+
+.PHONY: parity
+parity: ## Compare MiniLM and linear heads with torch's own results, in .venv-train (6 GB)
+	@scripts/setup train
+	.venv-train/bin/python -m pytest tests/parity -s $(ARGS)
 
 .PHONY: sabotage
 sabotage: setup ## Break the code on purpose and see that a test notices
