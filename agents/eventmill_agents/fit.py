@@ -63,6 +63,8 @@ def _of_labels(step: ClassifyStep, card: ModelCard, result: ResultSchema) -> Ite
         message = f"the model {card.label} gives no labels"
         yield Misfit("model", message, "Build one with `eventmill models build --labels`")
         return
+    if card.max_tokens is None:
+        yield Misfit("model", f"the model {card.label} takes no texts", "Use it by a step `infer`")
     symbols = _symbols(result.avro, step.into)
     strange = [label for label in card.labels if symbols is not None and label not in symbols]
     if strange:

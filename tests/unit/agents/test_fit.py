@@ -52,6 +52,7 @@ def classify(into: str) -> ClassifyStep:
         (classify("label"), CARD, []),
         (classify("working"), CARD, []),
         (classify("label"), replace(CARD, labels=()), [("model", "the model mini@1 gives no labels")]),
+        (classify("label"), replace(CARD, max_tokens=None), [("model", "the model mini@1 takes no texts")]),
         (classify("kind"), CARD, [("into", "the enum of `kind` has not the labels `B` of the model mini@1")]),
         (classify("again"), CARD, [("into", "the enum of `again` has not the labels `B` of the model mini@1")]),
         (EmbedStep("e", "mini", "x", "s", 128), CARD, []),
