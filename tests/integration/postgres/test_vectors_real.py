@@ -214,25 +214,28 @@ def test_postgres_goes_away_while_a_worker_stores(
         def put(given: list[dict[str, str]]) -> None:
             scenario.produce(mails, ((mail["id"].encode(), writer.encode(mail)) for mail in given))
 
+        def done(count: int) -> None:
+            until(lambda: worker.metric("eventmill_events_total", outcome="result") >= count, 40, scenario.logs)
+
+        worker.open()
         put(MAILS[:8])
-        scenario.wait(lambda: scenario.settled("index") >= 8, 40)
+        done(8)
         proxy.switch_off()
         put(MAILS[8:])
         until(lambda: worker.health()["doors_closed"] == ["postgres_unreachable"], 30, lambda: worker.text[-3000:])
         assert worker.metric("eventmill_door_closed", reason="postgres_unreachable") == 1
         assert worker.get("/healthz")[0] == worker.get("/readyz")[0] == 200
-        assert scenario.settled("index") == 8
+        assert worker.metric("eventmill_events_total") == 8
         proxy.switch_on()
-        scenario.wait(lambda: scenario.settled("index") >= len(MAILS), 40)
-        costs = scenario.topics("index").costs
-        assert scenario.count(costs) == len(MAILS)
+        done(len(MAILS))
 
         changed = {**MAILS[3], "body": "We have moved: please send all invoices to our new address in Graz."}
         put([changed if mail is MAILS[3] else mail for mail in MAILS])
-        scenario.wait(lambda: scenario.settled("index") >= 2 * len(MAILS), 40)
-        assert scenario.count(costs) == len(MAILS) + 1, "what is stored unchanged is not computed again"
+        done(2 * len(MAILS))
+        assert worker.metric("eventmill_events_total") == 2 * len(MAILS), "there are no dead letters"
         assert worker.stop() == 0, worker.text
-        assert scenario.count(scenario.topics("index").dlq) == 0
+        paid = scenario.count(scenario.topics("index").costs)
+        assert paid == len(MAILS) + 1, "what is stored unchanged is not computed again"
         password = server.password or ""
         assert password not in worker.text
         first = own.found("we have a new address in Austria for the invoices", "--limit", "1")[0]
