@@ -51,16 +51,18 @@ def search(
     if json:
         show_json({"store": store, "passages": [_document(passage) for passage in found]})
     elif found:
-        _show(found)
+        show_passages(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
     else:
         say("nothing found")
 
 
-def _show(passages: Sequence[Passage]) -> None:
+def show_passages(passages: Sequence[Passage], columns: int | None) -> None:
+    """Print a table of passages, each in one line of at most `columns` characters; None: with all of its text."""
     texts = [" ".join(passage.text.split()) for passage in passages]
-    if sys.stdout.isatty():   # a line each; piped, all of the text is there
-        beside = max(len(f"{passage.event_id}  {passage.source}") for passage in passages) + len("SIMILARITY") + 4
-        width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns - beside)
+    if columns is not None:
+        event = max(len("event"), *(len(passage.event_id) for passage in passages))
+        source = max(len("source"), *(len(str(passage.source)) for passage in passages))
+        width = max(_LEAST_WIDTH, columns - len("similarity") - event - source - 3 * len("  "))
         texts = [text if len(text) <= width else f"{text[: width - 1]}…" for text in texts]
     rows = [
         (Decimal(f"{passage.similarity:.2f}"), passage.event_id, str(passage.source), text)
