@@ -334,3 +334,31 @@ async def test_closing_ends_quietly() -> None:
     done = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(one, list) for one in done) <= len(encoder.batches[0])
     assert complaints == []
+
+
+@given(
+    requests=st.lists(st.tuples(st.lists(TEXTS, min_size=1, max_size=4), st.integers(0, 6)), min_size=1, max_size=25),
+    queue_tokens=st.sampled_from([1, 60, 10_000]),
+)
+@settings(max_examples=40, deadline=None)
+async def test_callers_that_go_take_nothing_from_others(
+    requests: list[tuple[list[str], int]], queue_tokens: int
+) -> None:
+    """Whoever is cancelled at whatever moment: the others get their texts, and no room is lost."""
+    encoder = FakeEncoder()
+    subject, _ = batcher(encoder, workers=2, batch_tokens=64, queue_tokens=queue_tokens)
+    calls = [asyncio.create_task(subject.encode(texts, wait)) for texts, _ in requests]
+    for moment in range(6):
+        for call, (_, leaves) in zip(calls, requests, strict=True):
+            if leaves == moment:
+                call.cancel()
+        await asyncio.sleep(0.0002 if moment % 2 else 0)
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    for answer, (texts, leaves) in zip(done, requests, strict=True):
+        if leaves == 6 or not isinstance(answer, BaseException):
+            assert not isinstance(answer, BaseException)
+            assert [one.label for one in answer] == texts
+        else:
+            assert isinstance(answer, asyncio.CancelledError)
+    assert subject.waiting_tokens == 0
+    subject.close()
