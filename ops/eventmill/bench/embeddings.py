@@ -56,7 +56,7 @@ def rows(folder: Path, size: EmbeddingSize, say: Callable[[str], None]) -> list[
     tokenizer = load_tokenizer(artifact)
     given = texts(tokenizer, size.alike, size.skewed)
     naive = _Naive(artifact, tokenizer)
-    say(f"embedding {size.alike} and {size.skewed} texts, {size.rounds} rounds, beside a naive loop")
+    say(f"embedding {size.alike} and {size.skewed} texts beside a naive loop; rounds: {size.rounds}")
     return asyncio.run(_measure(artifact, naive, given, size))
 
 
