@@ -109,6 +109,11 @@ async def _make_partition(database: Database, wanted: Wanted) -> None:
     async with database.transaction() as connection:
         await connection.execute(f"SELECT pg_advisory_xact_lock({APPLY_LOCK})")
         await connection.execute(statement("create_vectors", relation=store.table))
+        if not await connection.fetchval(statement("is_vectors"), store.table):
+            raise SetupError(
+                f"store {store.name}: the database has a table {store.table} that is not eventmill's",
+                remedy="Give the store another `table`",
+            )
         await connection.execute(statement("forget_dropped"), *wanted.key)
         made = await connection.fetchval(statement("make_space"), store.table, store.name, space.name, space.dimensions)
         if made is None:   # somebody else was faster

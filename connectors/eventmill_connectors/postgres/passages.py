@@ -99,10 +99,11 @@ class Passages:
         return found if least is None else [passage for passage in found if passage.similarity >= least]
 
     def _search_settings(self, limit: int) -> str:
-        # Iterative scans go on where a filter leaves too few of the first candidates.
+        # Iterative scans go on where a filter leaves too few of the first candidates. Compiling a query takes longer
+        # than most searches.
         candidates = min(max(_EF_SEARCH, limit), _MOST_EF_SEARCH)
         return (
-            f"SET LOCAL hnsw.ef_search = {candidates}; SET LOCAL hnsw.iterative_scan = strict_order; "
+            f"SET LOCAL jit = off; SET LOCAL hnsw.ef_search = {candidates}; SET LOCAL hnsw.iterative_scan = strict_order; "
             f"SET LOCAL ivfflat.probes = {self._partition.probes}; SET LOCAL ivfflat.iterative_scan = relaxed_order"
         )
 

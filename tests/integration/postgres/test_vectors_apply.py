@@ -142,6 +142,19 @@ async def test_another_model_has_its_own_vectors(database: Database, unique: str
         assert texts_of(await stores.search(unique, Query(vector("old")))) == ["old"]
 
 
+async def test_a_table_of_somebody_else_is_left_alone(
+    database: Database, other: asyncpg.Connection, unique: str
+) -> None:
+    """A store that names a table which is there, and is not eventmill's, is refused; the table stays as it was."""
+    await apply(database)
+    await other.execute(f"CREATE TABLE {unique} (id integer PRIMARY KEY); INSERT INTO {unique} VALUES (7)")
+    taken = wanted(unique)
+    for table in (unique, "eventmill_vector_source"):
+        with pytest.raises(SetupError, match=rf"a table {table} that is not eventmill's. Give .* another"):
+            await apply(database, replace(taken, store=replace(taken.store, table=table)))
+    assert await other.fetchval(f"SELECT sum(id) FROM {unique}") == 7
+
+
 async def test_who_may_not_make_tables_is_told_who_can(
     database_url: str, other: asyncpg.Connection, unique: str
 ) -> None:
