@@ -1,0 +1,42 @@
+"""The page about cascades shows what works."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema_rs
+import yaml
+
+from eventmill.config.json_schema import json_schema
+from eventmill_streams.metrics import Metrics
+from pages import blocks
+
+PAGE = (Path(__file__).parents[2] / "docs/how-to/cascade.md").read_text("utf-8")
+
+
+def test_its_files_and_its_test_work(tmp_path: Path) -> None:
+    """The pipeline is right, and the test that the reader copies passes: one call for two events."""
+    for kind, name, text in blocks(PAGE):
+        assert kind == "file"
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert jsonschema_rs.is_valid(json_schema(), yaml.safe_load((tmp_path / "pipeline.yaml").read_text()))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_sort.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_its_expressions_name_metrics_that_exist() -> None:
+    """A reader who copies one finds something."""
+    exposed = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for value in vars(Metrics()).values()
+        if hasattr(value, "describe")
+        for family in value.describe()
+    }
+    named = set(re.findall(r"eventmill_\w+", PAGE))
+    assert named
+    assert named <= exposed
