@@ -103,8 +103,9 @@ class Passages:
         # than most searches.
         candidates = min(max(_EF_SEARCH, limit), _MOST_EF_SEARCH)
         return (
-            f"SET LOCAL jit = off; SET LOCAL hnsw.ef_search = {candidates}; SET LOCAL hnsw.iterative_scan = strict_order; "
-            f"SET LOCAL ivfflat.probes = {self._partition.probes}; SET LOCAL ivfflat.iterative_scan = relaxed_order"
+            f"SET LOCAL jit = off; SET LOCAL hnsw.ef_search = {candidates}; "
+            "SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL ivfflat.iterative_scan = relaxed_order; "
+            f"SET LOCAL ivfflat.probes = {self._partition.probes}"
         )
 
     async def _replace(self, connection: Connection, documents: Sequence[Document]) -> None:
