@@ -40,7 +40,7 @@ imports: setup ## Check that imports go one way
 	.venv/bin/lint-imports
 
 # Tests with servers wait half of their time: the others run beside them, and what measures comes last, alone.
-.PHONY: test test-alone test-with-servers
+.PHONY: test
 ifeq ($(strip $(ARGS)),)
 test: setup ## Check style, types and imports, and run all tests, the local stack around those that need it
 	@echo 'Checks and tests run in two rows, side by side; each shows what it has done at its end.'
@@ -50,6 +50,7 @@ test: lint types imports
 	$(PYTHON) -m pytest $(ARGS)
 endif
 
+.PHONY: test-alone test-with-servers
 test-alone: setup
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
