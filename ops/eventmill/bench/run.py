@@ -36,7 +36,7 @@ class Sizes:
 FULL = Sizes(
     enrich.Size(events=10_000, in_flight=500, rounds=3),
     passing.Size(events=200_000, rounds=3),
-    EmbeddingSize(alike=1_000, skewed=400, watched=2_000, rounds=3),
+    EmbeddingSize(alike=800, skewed=240, watched=2_000, rounds=3),
 )
 SHORT = Sizes(
     enrich.Size(events=1_000, in_flight=200, rounds=1),
