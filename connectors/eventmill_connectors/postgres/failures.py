@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
+import asyncpg
 
 from eventmill_schemas.errors import EventmillError, PostgresUnreachable, SetupError, UnstorableVector
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
+import asyncpg
 
 from eventmill_connectors.postgres.address import checked, masked
 from eventmill_connectors.postgres.failures import is_outage, translated
