@@ -24,9 +24,9 @@ Dlq = Callable[..., Result]
 
 @pytest.fixture
 def pipeline(addresses: Addresses, unique: str, tmp_path: Path) -> Path:
-    """Make the example pipeline under a name of its own, with the dead letter topics of its two stages."""
+    """Make the example pipeline under a name of its own, with the dead letter topics of its stages."""
     Topics({"bootstrap.servers": addresses.bootstrap}).create(
-        [TopicSpec(f"{unique}.triage.dlq", 2), TopicSpec(f"{unique}.escalate.dlq", 1)]
+        [TopicSpec(f"{unique}.{stage}.dlq", count) for stage, count in (("triage", 2), ("escalate", 1), ("index", 1))]
     )
     for name in ("schemas", "prompts", "escalate.py"):
         (tmp_path / name).symlink_to(EXAMPLE / name)
