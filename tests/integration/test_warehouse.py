@@ -69,7 +69,7 @@ async def warehouse(addresses: Addresses) -> AsyncIterator[Warehouse]:
         await connection.close()
 
 
-async def test_a_results_types_are_those_of_the_table(pipeline: SortPipeline, warehouse: Warehouse) -> None:
+async def test_case_101_a_results_types_are_those_of_the_table(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """Exact decimals, times, enums, arrays, bytes; a record becomes columns of its own; names stay as they are."""
     pipeline.write("results", [result("read", reader={"name": "Bo", "age": 3}), result("types")])
     row = await warehouse.row(pipeline.table("results"), "event_id", "types")
@@ -123,7 +123,7 @@ async def test_what_a_transaction_aborted_never_arrives(pipeline: SortPipeline, 
     assert not await warehouse.rows(f"select 1 from {pipeline.table('results')} where event_id = 'aborted'")
 
 
-async def test_what_can_not_be_decoded_is_kept_aside(pipeline: SortPipeline, warehouse: Warehouse) -> None:
+async def test_case_101_what_can_not_be_decoded_is_kept_aside(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """It goes to the connector's own topic with the reason, and what follows arrives."""
     pipeline.producer.begin_transaction()
     pipeline.producer.produce(pipeline.topic("costs"), b"not avro")
@@ -137,7 +137,7 @@ async def test_what_can_not_be_decoded_is_kept_aside(pipeline: SortPipeline, war
     assert headers["__connect.errors.topic"] == pipeline.topic("costs").encode()
 
 
-async def test_a_new_field_is_a_new_column(pipeline: SortPipeline, warehouse: Warehouse) -> None:
+async def test_case_101_a_new_field_is_a_new_column(pipeline: SortPipeline, warehouse: Warehouse) -> None:
     """Rows from before have null in it, and records with the old schema still arrive."""
     pipeline.write("results", [result("before")])
     await warehouse.row(pipeline.table("results"), "event_id", "before")

@@ -98,7 +98,7 @@ def test_validation_tells_each_mistake_and_each_missing_value(peer: ConnectPeer,
     assert peer.said("PUT")[0][1] == KEPT
 
 
-def test_a_rebalance_is_waited_for(peer: ConnectPeer, api: ConnectApi) -> None:
+def test_case_101_a_rebalance_is_waited_for(peer: ConnectPeer, api: ConnectApi) -> None:
     """Workers answer 409 while they agree who does what."""
     for _ in range(2):
         peer.answer(f"GET {PATH}/config", {"error_code": 409, "message": "rebalance in process"}, 409)

@@ -58,7 +58,7 @@ def _edited(folder: Path) -> None:
         (_edited, "manifest.json was changed"),
     ],
 )
-def test_a_damaged_artefact_is_refused_with_the_reason(
+def test_case_105_a_damaged_artefact_is_refused_with_the_reason(
     home: Path, damage: Callable[[Path], None], reason: str
 ) -> None:
     """Half-written, changed and missing files are named, and what to do is said."""
@@ -81,7 +81,7 @@ def test_a_damaged_artefact_is_refused_with_the_reason(
         ('{"live": "0123456789ab"}', "is 0123456789ab, which is not there"),
     ],
 )
-def test_a_broken_alias_is_refused_with_the_reason(home: Path, aliases: str | None, reason: str) -> None:
+def test_case_105_a_broken_alias_is_refused_with_the_reason(home: Path, aliases: str | None, reason: str) -> None:
     """No version is guessed."""
     (home / "aliases.json").unlink()
     if aliases is not None:
@@ -111,7 +111,7 @@ def test_a_manifest_is_read_as_it_was_written(built: Artifact) -> None:
 
 
 @pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b", "", ".."])
-def test_a_manifest_names_no_file_outside_its_folder(built: Artifact, name: str) -> None:
+def test_case_105_a_manifest_names_no_file_outside_its_folder(built: Artifact, name: str) -> None:
     """A copied model can't make a worker read other files."""
     manifest = dataclasses.replace(built.manifest, files={**built.manifest.files, name: "0" * 64})
     with pytest.raises(ValueError, match="is no file name"):

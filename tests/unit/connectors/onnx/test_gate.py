@@ -116,7 +116,7 @@ def test_a_manifest_that_says_something_else_is_refused(home: Path, change: dict
     assert reason in gate(Artifact(artifact.folder, dataclasses.replace(artifact.manifest, **change)))
 
 
-def test_labels_that_are_too_few_are_refused(tmp_path: Path, built: Artifact) -> None:
+def test_case_105_labels_that_are_too_few_are_refused(tmp_path: Path, built: Artifact) -> None:
     """A class without a name can't be given as a result."""
     session = OnnxSession(built, Device())
     outputs = (*session.outputs, TensorSpec("logits", "float32", ("batch", 3)))
