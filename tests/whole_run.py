@@ -8,10 +8,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 
 from eventmill.dev.addresses import VARIABLES, Addresses
+
+
+class DemoRun(NamedTuple):
+    """What a demo counted, printed and, messages first, said."""
+
+    figures: dict[str, Any]
+    out: str
+    said: str
 
 
 class WholeRun:
@@ -21,6 +30,11 @@ class WholeRun:
         """Start it."""
         for name in ("examples", "tests"):
             (folder / name).symlink_to(root / name)
+        if arguments[0] == "demo":   # its model is built by the first of a test run, and found there by the others
+            models = folder.parent / "demo-models"
+            models.mkdir(exist_ok=True)
+            (folder / ".eventmill" / "demo").mkdir(parents=True)
+            (folder / ".eventmill" / "demo" / "models").symlink_to(models)
         servers = {variable: getattr(addresses, name) for name, variable in VARIABLES.items()}
         self.out, self.err = folder / "stdout.txt", folder / "stderr.txt"
         with self.out.open("wb") as out, self.err.open("wb") as err:

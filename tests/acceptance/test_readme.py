@@ -2,16 +2,14 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from eventmill.config import load
-from eventmill.dev.addresses import Addresses
 from eventmill_schemas.pipeline import Pipeline
 from pages import blocks
+from whole_run import DemoRun
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -51,35 +49,17 @@ def test_every_folder_and_make_target_that_is_named_exists() -> None:
     assert all((ROOT / folder).is_dir() for folder in folders)
 
 
-def test_the_demo_prints_what_the_readme_shows(tmp_path: Path, addresses: Addresses) -> None:
+def test_the_demo_prints_what_the_readme_shows(demo: DemoRun) -> None:
     """A real run gives the README's block line by line, counts, tokens and dollars included.
 
     Only the order of dead letters may differ, it is that of their failing, and what the model in the worker cost, which
     is the time that it took.
     """
-    for name in ("examples", "tests"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    environ = {
-        "PATH": "/usr/bin:/bin",
-        "EVENTMILL_KAFKA": addresses.bootstrap,
-        "EVENTMILL_REGISTRY": addresses.registry,
-        "EVENTMILL_POSTGRES": addresses.postgres or "",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "eventmill.cli", "demo"],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
     shown = next(block.text for block in blocks(README) if block.kind == "output" and block.name == "demo")
     assert len(shown.splitlines()) > 12
-    printed = _lines(done.stdout)
-    assert _lines(shown)[:19] == printed[:19], done.stdout
-    assert sorted(_lines(shown)) == sorted(printed[: len(_lines(shown))]), done.stdout
+    printed = _lines(demo.out)
+    assert _lines(shown)[:19] == printed[:19], demo.out
+    assert sorted(_lines(shown)) == sorted(printed[: len(_lines(shown))]), demo.out
 
 
 _LOCAL = re.compile(r"mail@[0-9a-f]{12} (.*) [0-9.]+$")   # the local model's version and, at the end, its cost

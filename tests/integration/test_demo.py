@@ -1,6 +1,5 @@
 """The demo as a user runs it: what it counts is true, and nothing of it is left behind, however it ends."""
 
-import json
 import re
 import signal
 from decimal import Decimal
@@ -10,7 +9,7 @@ import pytest
 
 from checker import StageTopics, check
 from eventmill.dev.addresses import Addresses
-from whole_run import WholeRun, whole_run
+from whole_run import DemoRun, WholeRun, whole_run
 
 
 def at_work(run: WholeRun) -> dict[str, int]:
@@ -23,21 +22,17 @@ def at_work(run: WholeRun) -> dict[str, int]:
 
 
 def test_the_demo_counts_what_an_independent_reader_counts(
-    tmp_path: Path, addresses: Addresses, pytestconfig: pytest.Config
+    demo: DemoRun, addresses: Addresses, pytestconfig: pytest.Config
 ) -> None:
     """Every mail has one result or dead letter, and the sum of the costs is that of the topic, to the last digit."""
-    file = tmp_path / "demo.json"
-    with whole_run(pytestconfig.rootpath, tmp_path, addresses, "demo", "--json", str(file)) as run:
-        assert run.code(180) == 0, run.said
-        assert run.started() == {}
-    figures = json.loads(file.read_text())
+    figures = demo.figures
     mails = len((pytestconfig.rootpath / "examples/support-mail/mails.jsonl").read_text().splitlines())
     assert figures["events"] == mails == figures["results"] + figures["dead_letters"]
     assert figures["dead_letters"] == 3   # three mails ask the stand-in for replies that can't be used
     assert (figures["lost"], figures["duplicates"], figures["problems"]) == (0, 0, {})
     assert figures["stand_in"] is True
 
-    pipeline = re.findall(r"support-mail-[0-9a-f]{8}", run.said)[0]
+    pipeline = re.findall(r"support-mail-[0-9a-f]{8}", demo.said)[0]
     topics = StageTopics(
         [f"mails-{pipeline.rpartition('-')[2]}"],
         *(f"{pipeline}.triage.{kind}" for kind in ("results", "costs", "dlq")),
@@ -49,9 +44,9 @@ def test_the_demo_counts_what_an_independent_reader_counts(
     # a mail is classified, read by the chat model and embedded; each has its cost
     assert report.counts["cost_records"] == figures["cost_records"] == 3 * mails
     assert 0 < figures["classified"]["triage"]["sure"] < figures["classified"]["triage"]["events"] == figures["results"]
-    assert "Nearest to 'the payroll export shows no hours and pay day is near' in mails:" in run.said
-    assert re.search(r"SIMILARITY +EVENT +TEXT\n +0\.\d+ +m0002 ", run.said), "the mail that says so comes first"
-    assert f"{Decimal(figures['cost_total']).normalize():f} USD at list price" in run.said
+    assert "Nearest to 'the payroll export shows no hours and pay day is near' in mails:" in demo.said
+    assert re.search(r"SIMILARITY +EVENT +TEXT\n +0\.\d+ +m0002 ", demo.said), "the mail that says so comes first"
+    assert f"{Decimal(figures['cost_total']).normalize():f} USD at list price" in demo.said
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])

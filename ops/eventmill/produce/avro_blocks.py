@@ -22,6 +22,7 @@ MAX_BLOCK = 64 << 20
 
 _MAGIC = b"Obj\x01"
 _MAX_HEADER = 16 << 20
+_EMPTY_RECORDS = 1000   # of a block, where a record has no bytes at all: so many don't fill the memory
 
 
 class BadBlock(Exception):
@@ -75,7 +76,7 @@ class Container:
             raise BadBlock(f"the block can't be unpacked: {str(error) or type(error).__name__}") from None
         if data is None:
             raise BadBlock(f"the block unpacks to more than {self._limit:,} bytes")
-        if block.records > len(data):
+        if block.records > max(len(data), _EMPTY_RECORDS):
             raise BadBlock(f"the block says that it has {block.records:,} records in {len(data):,} bytes")
         return data
 

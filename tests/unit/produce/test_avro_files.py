@@ -15,7 +15,7 @@ from uuid import UUID
 import cramjam
 import fastavro
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avro_strategies import Typed, records
@@ -55,6 +55,7 @@ def read(data: bytes, skip: int = 0) -> list[Row | BadRow]:
 
 @settings(max_examples=60)
 @given(records(), st.integers(0, 5), st.sampled_from(CODECS))
+@example(Typed({"type": "record", "name": "Empty", "fields": [{"name": "f", "type": "null"}]}, {"f": None}), 1, "null")
 def test_what_another_program_writes_is_read(typed: Typed, count: int, codec: str) -> None:
     """Every type with its value, in every codec, numbered from 1."""
     found = read(written(typed.avro, [typed.value] * count, codec))
