@@ -60,6 +60,10 @@ test-alone: setup
 test-with-servers: setup
 	$(PYTHON) -m pytest -m integration tests/integration tests/contract tests/acceptance tests/benchmarks
 
+.PHONY: fuzz
+fuzz: setup ## Try the property tests on new random examples
+	EVENTMILL_FUZZ=1 $(PYTHON) -m pytest -m 'hypothesis and not integration' $(ARGS)
+
 .PHONY: up
 up: setup ## Start the local stack
 	$(EVENTMILL) dev up $(ARGS)

@@ -12,9 +12,11 @@ from backends import Worker, backend, connect_worker
 from eventmill.dev.addresses import Addresses, addresses_from_environment
 from whole_run import DemoRun, whole_run
 
-# Speed is printed, never asserted: an example that waits for a busy machine is no failure.
-settings.register_profile("eventmill", deadline=None)
-settings.load_profile("eventmill")
+# Speed is printed, never asserted: an example that waits for a busy machine is no failure. The same tests try the same
+# examples everywhere; new ones are looked for on purpose, by `make fuzz`.
+settings.register_profile("eventmill", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=1000)
+settings.load_profile("fuzz" if "EVENTMILL_FUZZ" in os.environ else "eventmill")
 
 # What the user's shell has set: addresses of real servers and keys of paid accounts. No test may act on them.
 _KEYS = ("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_")
