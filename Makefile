@@ -39,26 +39,34 @@ types: setup ## Check the types
 imports: setup ## Check that imports go one way
 	.venv/bin/lint-imports
 
-# Tests with servers wait half of their time: the others run beside them, and what measures comes last, alone.
-.PHONY: test
+# Tests with servers wait most of their time, so rows of tests run side by side, on one stack. What measures runs alone.
+WITH_WORKERS := tests/integration/streams \
+	$(addprefix tests/integration/test_,crash.py demo.py accept.py local_models.py) tests/acceptance/test_readme.py
+MEASURING := tests/benchmarks
 ifeq ($(strip $(ARGS)),)
+.PHONY: test
 test: setup ## Check style, types and imports, and run all tests, the local stack around those that need it
-	@echo 'Checks and tests run in two rows, side by side; each shows what it has done at its end.'
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-with-servers test-alone
+	@echo 'Three rows of checks and tests run side by side; each shows what it has done at its end.'
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-workers test-commands test-alone
+	$(PYTHON) -m pytest -m integration $(MEASURING)
 else
+.PHONY: test
 test: lint types imports
 	$(PYTHON) -m pytest $(ARGS)
 endif
 
-.PHONY: test-alone test-with-servers
+.PHONY: test-alone test-workers test-commands
 test-alone: setup
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m pytest -m 'not integration'
 
-test-with-servers: setup
-	$(PYTHON) -m pytest -m integration tests/integration tests/contract tests/acceptance tests/benchmarks
+test-workers: setup
+	$(PYTHON) -m pytest -m integration $(WITH_WORKERS)
+
+test-commands: setup
+	$(PYTHON) -m pytest -m integration tests $(addprefix --ignore=,$(WITH_WORKERS) $(MEASURING))
 
 .PHONY: fuzz
 fuzz: setup ## Try the property tests on new random examples

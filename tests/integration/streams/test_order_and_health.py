@@ -67,5 +67,6 @@ def test_order_says_how_many_events_of_a_key_run_at_once(
             assert worker.metric("eventmill_tokens_total", direction=direction) == ledger[counted]
         until(lambda: worker.metric("eventmill_window_bytes") == worker.metric("eventmill_unsettled") == 0, 10)
         report = scenario.check("digest", Expect(results=EVENTS, dead_letters=0))
-        assert report.clean, report
+        # Without an order there is none to keep: the answer that comes first is the result that comes first.
+        assert report.faults.keys() <= ({"order_violations"} if order == "none" else set()), report
         assert worker.metric("eventmill_cost_usd_total") == pytest.approx(float(report.cost_total or 0))
