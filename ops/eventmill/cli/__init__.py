@@ -15,12 +15,12 @@ from eventmill_schemas.errors import EventmillError
 class _Commands(LazyGroup):
     # A command is one line here, and a module with `app = command_app(...)`.
     lazy: ClassVar = {
-        "demo": Lazy("eventmill.cli.demo", "Send example mails through two stages, and see results and costs."),
+        "demo": Lazy("eventmill.cli.demo", "Send example mails through a pipeline, and see results and costs."),
         "init": Lazy("eventmill.cli.init", "Write the files of a new pipeline, for a topic or as an example."),
         "check": Lazy("eventmill.cli.check", "Say what is wrong in a pipeline's files."),
         "try": Lazy("eventmill.cli.try_stage", "Try a stage on some events, and see prompts, replies and costs."),
         "doctor": Lazy("eventmill.cli.doctor", "Look at everything a worker needs, and say what to do."),
-        "apply": Lazy("eventmill.cli.apply", "Create the topics of a pipeline and register its schemas."),
+        "apply": Lazy("eventmill.cli.apply", "Create a pipeline's topics and tables, and register its schemas."),
         "run": Lazy("eventmill.cli.run", "Run all stages of a pipeline on this machine."),
         "lag": Lazy("eventmill.cli.lag", "Show how much the stages have still to do."),
         "worker": Lazy("eventmill.cli.worker", "Run one replica of one stage."),
@@ -56,7 +56,8 @@ class _Commands(LazyGroup):
 app = typer.Typer(
     cls=_Commands,
     name="eventmill",
-    help="Enrich Kafka events with LLM calls: exactly once, in order per key, with the cost of every event on a topic.",
+    help="Enrich Kafka events with LLM calls and local models: exactly once, in order per key, with the cost of every "
+    "event on a topic.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong use (arguments, files, set-up), 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,

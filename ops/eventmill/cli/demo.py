@@ -25,7 +25,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the local stack running at the end.")] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as one JSON object.")] = None,
 ) -> None:
-    """Send example mails through two stages and show results, costs and dead letters.
+    """Send example mails through three stages and show results, costs, dead letters and a search.
 
     Starts a local stack and a model stand-in, runs the same commands that you would, and stops everything again. With
     OPENAI_API_KEY set the real provider answers; with EVENTMILL_KAFKA, EVENTMILL_REGISTRY and EVENTMILL_POSTGRES set
