@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from eventmill_agents.cost import Work
@@ -92,9 +91,8 @@ class LocalCalls:
     async def split(self, model: str, text: str, max_tokens: int | None, overlap: int) -> Sequence[str]:
         """See `Ports.split`."""
         models = self._models()
-        split = partial(models.split, model, storable_text(text), max_tokens, overlap)
         async with self._turn:
-            return await self._present(split, LocalModelAway)
+            return await models.split(model, storable_text(text), max_tokens, overlap)
 
     async def search(self, step: str, store: str, text: str, wanted: Wanted) -> Sequence[Passage]:
         """See `Ports.search`."""
@@ -146,7 +144,11 @@ class LocalCalls:
             return known
 
     async def _present(self, attempt: Callable[[], Awaitable[T]], away: type[Unavailable]) -> T:
-        """Try until what is asked is there."""
+        """Try until what is asked is there.
+
+        Only who has waited at the door opens it: that one model computes, or that Postgres reads, does not say that
+        another model is back, or that there is room to write again.
+        """
         waits = 0
         while True:
             try:
@@ -155,7 +157,8 @@ class LocalCalls:
                 waits += 1
                 await self._gate.wait_open(error, waits)
             else:
-                self._gate.opened(away)
+                if waits:
+                    self._gate.opened(away)
                 return done
 
     async def _wait(self, until: Awaitable[None]) -> None:

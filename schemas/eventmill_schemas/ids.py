@@ -103,6 +103,8 @@ def work_id(tenant: str | None, event_id: str, step: str, model: str, given: Any
 def _tagged(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
+    if callable(whole := getattr(value, "tolist", None)):   # an array: its text leaves out most of a long one
+        return {type(value).__name__: whole()}
     return dict(value) if isinstance(value, Mapping) else {type(value).__name__: str(value)}
 
 

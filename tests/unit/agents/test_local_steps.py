@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -304,6 +305,30 @@ async def test_while_models_or_stores_are_away_the_event_waits(kit: Kit) -> None
     assert kit.gate.waits == [("postgres_unreachable", 1), ("local_model_away", 1), ("local_model_away", 2)]
     assert {"postgres_unreachable", "local_model_away"} <= set(kit.gate.opens)
     assert len(outcome.costs) == 1
+
+
+async def test_a_door_is_opened_by_who_has_waited_at_it(kit: Kit) -> None:
+    """That texts are cut, another model computes or Postgres reads says nothing of what is away for others."""
+    steps = (CLASSIFY, EMBED)
+    outcome = await kit.enrich(kit.enricher(*steps, fields=[CATEGORY, SURENESS]), body="a bug")
+    assert isinstance(outcome.end, Result)
+    assert kit.gate.opens == []
+
+
+async def test_arrays_are_told_apart_by_all_of_their_numbers(kit: Kit) -> None:
+    """Long arrays that differ in the middle, or in a late digit, are different work: each is run and paid."""
+    long = np.zeros(5000, np.float32)
+    other = long.copy()
+    other[2500] = 1
+
+    async def work(event: Event, so_far: Mapping[str, Any], call: Any) -> dict[str, Any]:
+        for inputs in (long, other, [np.array([1 / 3])], [np.array([1 / 3 + 1e-12])], long):
+            await call.infer("words", {"x": inputs})
+        return {"summary": ""}
+
+    outcome = await kit.enrich(kit.enricher(PythonStep("work", "user:work"), fields=[SUMMARY], work=work))
+    assert isinstance(outcome.end, Result), outcome.end
+    assert len({cost.cost_id for cost in outcome.costs}) == len(outcome.costs) == len(kit.models.inferred) == 4
 
 
 async def test_what_a_model_can_not_compute_is_a_dead_letter(kit: Kit) -> None:
