@@ -5,6 +5,7 @@ Importing this brings onnxruntime, numpy and the tokenizer: import it where a st
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,11 +48,12 @@ class OnnxModels:
 
     async def split(self, model: str, text: str, max_tokens: int | None, overlap: int) -> Sequence[str]:
         """Cut a text; see `LocalModels.split`."""
-        splitter = self._of(model).text_model().splitter
-        limit = splitter.limit(max_tokens)
-        if splitter.short(text, limit):
+        texts = self._of(model).text_model()
+        limit = texts.splitter.limit(max_tokens)
+        if texts.splitter.short(text, limit):
             return [whole] if (whole := text.strip()) else []
-        return await asyncio.to_thread(splitter.split, text, limit, overlap)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(texts.cutting, texts.splitter.split, text, limit, overlap)
 
     async def infer(self, model: str, inputs: Mapping[str, Any], waiting: Waiting) -> Inferred:
         """Run the model once; see `LocalModels.infer`."""
@@ -80,6 +82,13 @@ class TextModel:
         sizes = Sizes(workers, batch, _BATCHES_WAITING * tokens)
         self.batcher = Batcher(name, TextEncoder(model), sizes, watch)
         self.splitter = Splitter(model.artifact)
+        # The loop's own threads may all be held by plain python steps that wait for their chunks.
+        self.cutting = ThreadPoolExecutor(workers, thread_name_prefix=f"split-{name}")
+
+    def close(self) -> None:
+        """Compute and cut nothing more than what is under way."""
+        self.batcher.close()
+        self.cutting.shutdown(wait=False, cancel_futures=True)
 
 
 class OnnxModel:
@@ -111,7 +120,7 @@ class OnnxModel:
         """Compute nothing more."""
         self.runs.close()
         if self._texts is not None:
-            self._texts.batcher.close()
+            self._texts.close()
 
 
 async def load(specs: Iterable[LocalModel], watch: LoadedWatch) -> OnnxModels:

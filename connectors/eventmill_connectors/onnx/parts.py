@@ -36,21 +36,21 @@ class Parts(Generic[Row]):
 def compute_in_parts(model: Computes[Item, Row], batch: Sequence[Item]) -> Parts[Row]:
     """Compute `batch`; where it fails, halve it, down to one item.
 
-    An item that fails alone, while the model computes others, gets InferenceFailed. Where the model computes nothing
-    any more, all get LocalModelAway.
+    An item that fails alone, twice, while the model computes others, gets InferenceFailed. Where the model computes
+    nothing any more, all get LocalModelAway.
     """
     try:
         return Parts(list(model.compute(batch)))
     except OutOfMemory as error:
         if len(batch) == 1:
-            return Parts([_alone(model, error)], 1)
+            return Parts([_alone(model, batch[0], error)], 1)
         parts = _halves(model, batch)
         return Parts(parts.rows, min(parts.too_large or len(batch), len(batch)))
     except ModelFailed as error:
-        verdict = _alone(model, error)
-        if len(batch) == 1 or isinstance(verdict, LocalModelAway):
-            return Parts([verdict] * len(batch))
-        return _halves(model, batch)
+        if len(batch) == 1:
+            return Parts([_alone(model, batch[0], error)])
+        away = _away(model)
+        return _halves(model, batch) if away is None else Parts([away] * len(batch))
 
 
 def _halves(model: Computes[Item, Row], batch: Sequence[Item]) -> Parts[Row]:
@@ -60,15 +60,28 @@ def _halves(model: Computes[Item, Row], batch: Sequence[Item]) -> Parts[Row]:
     return Parts([row for part in parts for row in part.rows], min(sizes, default=None))
 
 
-def _alone(model: Computes[Item, Row], error: ModelFailed) -> EventmillError:
-    """Return whose fault it is that an item failed alone: its own, or the model's."""
+def _alone(model: Computes[Item, Row], item: Item, error: ModelFailed) -> Row | EventmillError:
+    """Return what becomes of an item that failed alone: whether the model or the item is to blame.
+
+    It is tried once more: the probe also passes where another thread has given a lost model a new session meanwhile.
+    """
+    away = _away(model)
+    if away is not None:
+        return away
+    try:
+        return model.compute([item])[0]
+    except ModelFailed:
+        failure = InferenceFailed(f"a local model can't compute this input: {error.message}")
+        failure.__cause__ = error
+        return failure
+
+
+def _away(model: Computes[Item, Row]) -> LocalModelAway | None:
     try:
         model.probe()
     except ModelFailed as broken:
         return LocalModelAway(f"a local model computes nothing any more: {broken.message}")
-    failure = InferenceFailed(f"a local model can't compute this input: {error.message}")
-    failure.__cause__ = error
-    return failure
+    return None
 
 
 def shares(total: int, weights: Sequence[int]) -> list[int]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from eventmill_connectors.onnx.batcher import Watch
 from eventmill_connectors.onnx.live import LiveModel
-from eventmill_connectors.onnx.parity import read_parity
+from eventmill_connectors.onnx.parity import Array, read_parity
 from eventmill_connectors.onnx.room import Room
 from eventmill_connectors.onnx.tensors import plain, tensors
-from eventmill_schemas.errors import EventmillError, InferenceFailed, LocalModelAway, ModelFailed
+from eventmill_schemas.errors import InferenceFailed, LocalModelAway, ModelFailed
 from eventmill_schemas.local_models import SECONDS_PLACES, Inferred, Waiting
 
 _QUEUE = 64   # runs that may wait, per worker
@@ -55,17 +55,21 @@ class Runs:
         try:
             outputs = self._model.run(arrays)
         except ModelFailed as error:
-            raise self._blame(error) from error
+            outputs = self._again(arrays, error)
         took = time.perf_counter_ns() - began
         return plain(outputs, batch=batch), took
 
-    def _blame(self, error: ModelFailed) -> EventmillError:
-        """Return whose fault a failure is: the frozen inputs, which the gate had computed, must still pass."""
+    def _again(self, arrays: dict[str, Array], error: ModelFailed) -> dict[str, Array]:
+        """Run what has failed once more, if the frozen inputs, which the gate had computed, pass; see `parts`."""
         frozen = read_parity(self._model.artifact.parity).inputs
         blank = np.zeros_like(next(iter(frozen.values())))   # token types, which are not frozen
         inputs = {spec.name: frozen.get(spec.name, blank).astype(spec.dtype) for spec in self._model.inputs}
         try:
             self._model.probe(inputs)
         except ModelFailed as broken:
-            return LocalModelAway(f"the model {self._name!r} computes nothing any more: {broken.message}")
-        return InferenceFailed(f"the model {self._name!r} can't compute these inputs: {error.message}")
+            raise LocalModelAway(f"the model {self._name!r} computes nothing any more: {broken.message}") from broken
+        try:
+            return self._model.run(arrays)
+        except ModelFailed:
+            message = f"the model {self._name!r} can't compute these inputs: {error.message}"
+            raise InferenceFailed(message) from error

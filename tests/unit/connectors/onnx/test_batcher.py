@@ -317,6 +317,24 @@ def test_a_batch_without_memory_is_halved_down_to_one() -> None:
     assert parts.too_large == 3
 
 
+@pytest.mark.parametrize("error", [ModelFailed("device lost"), OutOfMemory("taken by others")])
+def test_what_fails_once_is_not_to_blame(error: ModelFailed) -> None:
+    """A lost model may have got a new session from another thread, and memory may be free again."""
+    encoder = FakeEncoder()
+    tokens = encoder.tokenize(["a"])
+    there, failures = encoder.compute, [error]
+
+    def once(batch: Sequence[Tokens]) -> list[Encoded | EventmillError]:
+        if failures:
+            raise failures.pop()
+        return there(batch)
+
+    encoder.compute = once  # type: ignore[method-assign]  # the double has no failure that passes
+    (row,) = compute_in_parts(encoder, tokens).rows
+    assert isinstance(row, Encoded)
+    assert row.label == "a"
+
+
 async def test_closing_ends_quietly() -> None:
     """What is being computed comes to its end, nothing new begins, and nothing is left to complain."""
     encoder = FakeEncoder(held=threading.Event())

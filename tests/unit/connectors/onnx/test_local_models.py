@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -143,6 +144,19 @@ async def test_chunks_fit_the_model(
     joined = "".join(chunks)
     assert all(letter in joined for letter in set(text) if not letter.isspace())
     assert bool(chunks) == bool(text.strip())
+    models.close()
+
+
+async def test_cutting_needs_no_thread_of_python_steps(built: Artifact) -> None:
+    """Plain python steps may hold all of the loop's own threads while they wait for their chunks."""
+    models = await opened(built)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+
+    def step() -> Sequence[str]:
+        return asyncio.run_coroutine_threadsafe(models.split("tiny", "word " * 500, None, 0), loop).result(timeout=10)
+
+    assert len(await asyncio.to_thread(step)) > 1
     models.close()
 
 
@@ -323,6 +337,24 @@ async def test_a_failure_of_the_runtime_is_the_inputs_or_the_models(tmp_path: Pa
     with pytest.raises(LocalModelAway, match="device lost"):
         await models.infer("tiny", {"amount": [1.0], "counts": [1, 2, 3]}, wait)
     assert (await models.infer("tiny", {"amount": [1.0], "counts": [1, 2, 3]}, wait)).outputs["name"] == ["low"]
+    models.close()
+
+
+async def test_a_run_on_a_session_that_was_replaced_meanwhile_is_repeated(tmp_path: Path) -> None:
+    """A device was lost and another thread has opened a new session: the inputs are not to blame."""
+    models = await opened(tabular(tmp_path))
+    live = models._models["tiny"].runs._model
+    there = live._session.run
+    failures = [ModelFailed("device lost")]
+
+    def once(inputs: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return there(inputs)
+
+    live._session.run = once  # type: ignore[method-assign]  # a device that is lost can't be had here
+    assert (await models.infer("tiny", {"amount": [1.0], "counts": [1, 2, 3]}, wait)).outputs["name"] == ["low"]
+    assert not failures
     models.close()
 
 
