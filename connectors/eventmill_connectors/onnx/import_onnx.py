@@ -131,7 +131,10 @@ def _tokenizer(request: ImportRequest) -> bytes | None:
         if request.pooling is not None:
             raise UsageError("pooling is for models of texts", remedy="Name the tokenizer too: --tokenizer FILE")
         return None
-    return request.tokenizer.read_bytes()
+    try:
+        return request.tokenizer.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{request.tokenizer} can't be read: {error.strerror}") from error
 
 
 def _manifest(

@@ -1,5 +1,6 @@
 """Frozen inputs and outputs of a model: what it has to compute, on every machine and after every upgrade."""
 
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,12 +67,21 @@ def read_parity(file: Path) -> Parity:
 
 
 def write_parity(file: Path, parity: Parity, *, compressed: bool = False) -> None:
-    """Write an npz file: the same bytes for the same arrays, if not `compressed`: each zlib has its own."""
+    """Write an npz file: the same bytes for the same arrays, if not `compressed`: each zlib has its own.
+
+    numpy.savez would not do: it asks for zip64, whose headers differ between releases of Python.
+    """
     arrays = {f"{_INPUT}{name}": array for name, array in sorted(parity.inputs.items())}
     arrays |= {f"{_OUTPUT}{name}": array for name, array in sorted(parity.outputs.items())}
     if parity.texts:
         arrays[_TEXTS] = np.array(parity.texts, dtype=np.str_)
     # Texts are objects to ONNX Runtime; in a file they would be pickles, which are code.
     plain = {name: array.astype(np.str_) if array.dtype == np.object_ else array for name, array in arrays.items()}
-    with file.open("wb") as opened:
-        (np.savez_compressed if compressed else np.savez)(opened, allow_pickle=False, **plain)
+    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w", kind) as archive:
+        for name, array in plain.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy")   # of 1980, whatever the time is
+            entry.create_system, entry.external_attr, entry.compress_type = 3, 0o600 << 16, kind
+            archive.writestr(entry, content.getvalue())

@@ -1,6 +1,7 @@
 """`eventmill models`: models that run in the worker, made, checked and shown."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -112,7 +113,7 @@ def _entry(name: str, version: str, live: bool, manifest: Manifest | ModelUnusab
 
 
 def _document(manifest: Manifest) -> dict[str, Any]:
-    return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
+    return {field.name: getattr(manifest, field.name) for field in fields(manifest)}
 
 
 def _lines(manifest: Manifest) -> list[tuple[str, str]]:

@@ -59,6 +59,8 @@ def _names(file: Path) -> tuple[str, ...]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8", remedy="Save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from error
     names = tuple(line.strip() for line in lines if line.strip())
     twice = sorted({name for name in names if names.count(name) > 1})
     if len(names) < 2 or twice:

@@ -60,7 +60,9 @@ def test_a_model_is_listed_shown_and_checked(here: Path) -> None:
     shown = run("show", "models/tiny").stdout
     assert f"version       {document['version']}" in shown
     assert "outputs       sentence_embedding float32[batch, 24]" in shown
-    assert json.loads(run("show", f"models/tiny/{document['version']}", "--json").stdout)["dimensions"] == 24
+    shown = json.loads(run("show", f"models/tiny/{document['version']}", "--json").stdout)
+    stored = json.loads((here / "models/tiny" / document["version"] / "manifest.json").read_text())
+    assert set(shown) == {*stored, "folder"}
     checked = run("check", "models/tiny")
     assert checked.exit_code == 0
     assert "gate passed" in checked.stdout
@@ -149,6 +151,8 @@ def test_an_onnx_file_is_imported_with_class_names(here: Path) -> None:
     (here / "names.txt").write_text("yes\nyes\n")
     failed = run("import", "m.onnx", "fraud", "--class-names", "names.txt")
     assert (failed.exit_code, failed.stderr.splitlines()[0]) == (2, "error: names.txt names 'yes' twice")
+    failed = run("import", "m.onnx", "fraud", "--tokenizer", "none.json")
+    assert (failed.exit_code, failed.stderr.strip()) == (2, "error: none.json can't be read: No such file or directory")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +165,7 @@ def test_an_onnx_file_is_imported_with_class_names(here: Path) -> None:
         (["build", "tiny", "--from", "none"], "No such file", "1_Pooling"),
         (["build", "tiny", "--labels", "none.csv"], "none.csv: the file can't be read", ""),
         (["import", "none.onnx", "some"], "there is no file none.onnx", ""),
+        (["import", "none.onnx", "some", "--class-names", "none.txt"], "none.txt can't be read", ""),
         (["import", "tiny-bert/config.json", "some"], "config.json is no ONNX file", ""),
     ],
 )

@@ -1,6 +1,7 @@
 """The gate: what does not compute here what it should is refused, with the reason."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,12 +240,12 @@ def test_labels_may_differ_only_between_classes_as_near_as_makes_no_difference()
 
 
 def test_frozen_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
-    """Names, types, shapes and texts, NUL and emoji included; and twice the same bytes."""
+    """Names, types, shapes and texts, NUL and emoji included; and the same bytes by every release of Python."""
     texts = ("a\0b", "\N{GRINNING FACE}")
     parity = Parity({"x": np.arange(6).reshape(2, 3)}, {"y": np.zeros((2, 0), np.float16)}, texts)
     write_parity(tmp_path / "one.npz", parity)
-    write_parity(tmp_path / "two.npz", parity)
-    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    written = hashlib.sha256((tmp_path / "one.npz").read_bytes()).hexdigest()
+    assert written == "3fce75279be27f60a47eefdcb569c831a59de921ce7b8e435e2ded2d1aec6a0d"
     write_parity(tmp_path / "small.npz", parity, compressed=True)
     assert (tmp_path / "small.npz").stat().st_size < (tmp_path / "one.npz").stat().st_size
     assert read_parity(tmp_path / "small.npz").texts == parity.texts
