@@ -1,5 +1,7 @@
 """The page about cascades shows what works."""
 
+import csv
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +14,8 @@ from eventmill.config.json_schema import json_schema
 from eventmill_streams.metrics import Metrics
 from pages import blocks
 
-PAGE = (Path(__file__).parents[2] / "docs/how-to/cascade.md").read_text("utf-8")
+PAGES = Path(__file__).parents[2] / "docs/how-to"
+PAGE = (PAGES / "cascade.md").read_text("utf-8")
 
 
 def test_its_files_and_its_test_work(tmp_path: Path) -> None:
@@ -27,6 +30,13 @@ def test_its_files_and_its_test_work(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_the_labels_that_the_page_about_models_trains_on_are_kinds() -> None:
+    """A reader who builds `kinds` there has a model that `eventmill check` takes here."""
+    labels = next(b.text for b in blocks((PAGES / "models.md").read_text("utf-8")) if b.name == "labels.csv")
+    schema = json.loads(next(b.text for b in blocks(PAGE) if b.name == "sorted.avsc"))
+    assert {row["label"] for row in csv.DictReader(labels.splitlines())} < set(schema["fields"][0]["type"]["symbols"])
 
 
 def test_its_expressions_name_metrics_that_exist() -> None:
