@@ -57,8 +57,6 @@ def translated(place: str) -> Iterator[None]:
     except asyncpg.PostgresError as error:
         raise _of_server(error, place) from error
     except asyncpg.InterfaceError as error:   # such as: the connection is closed
-        if not is_outage(error):
-            raise UnstorableVector(f"Postgres can't be sent this: {str(error)[:200]}") from error
         raise _away(place, str(error)) from error
     except asyncpg.InternalClientError as error:
         raise _away(place, f"does not speak as Postgres does ({error})") from error
@@ -72,8 +70,6 @@ def is_outage(error: BaseException) -> bool:
     """Whether the server or the way to it is to blame, so that the connection is of no more use."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "")[:2] not in _OF_THE_ROW
-    if isinstance(error, ValueError):   # the driver's: a value that the type it is sent as does not have
-        return False
     return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError)
 
 

@@ -2,9 +2,8 @@
 
 import asyncpg
 import pytest
-from asyncpg.exceptions._base import DataError as DriversDataError
 
-from eventmill_connectors.postgres.failures import is_outage, of_setup, translated
+from eventmill_connectors.postgres.failures import of_setup, translated
 from eventmill_schemas.errors import EventmillError, PostgresUnreachable, SetupError, UnstorableVector
 
 PLACE = "postgresql://me:***@host/db"
@@ -80,12 +79,3 @@ def test_a_refusal_is_about_the_set_up_for_a_command_and_silence_is_not() -> Non
         said = caught(error)
         assert isinstance(said, PostgresUnreachable)
         assert type(of_setup(said)) is kind
-
-
-def test_what_the_driver_can_not_send_is_the_rows_fault() -> None:
-    """A value that its type does not have would fail for ever: the database is not away, and the connection is good."""
-    error = DriversDataError("invalid input for query argument $3: 2.5 ('float' object cannot be interpreted)")
-    said = caught(error)
-    assert isinstance(said, UnstorableVector)
-    assert "argument $3: 2.5" in str(said)
-    assert not is_outage(error)
