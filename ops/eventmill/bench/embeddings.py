@@ -1,8 +1,8 @@
 """Row N11: texts per second through the batcher, beside the loop that one writes first, on the same model.
 
 The naive loop takes texts as they come, 32 at a time, pads them to the longest of the 32, and runs the same loaded file
-with as many threads. sentence-transformers, the goal's measure, needs torch, which eventmill does not install; it sorts
-by length within what it is given, and is about as fast as the naive loop on texts of equal length.
+with as many threads. sentence-transformers, the goal's measure, needs torch, which eventmill does not install:
+`make parity` measures beside it (tests/parity/test_speed.py).
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class _Rates:
 
 def rows(folder: Path, size: EmbeddingSize, say: Callable[[str], None]) -> list[Row]:
     """Measure; MiniLM is built in `folder` from the installed weights, if it is not there."""
-    artifact = _model(folder / "models", say)
+    artifact = minilm(folder / "models", say)
     tokenizer = load_tokenizer(artifact)
     given = texts(tokenizer, size.alike, size.skewed)
     naive = _Naive(artifact, tokenizer)
@@ -61,22 +61,27 @@ def rows(folder: Path, size: EmbeddingSize, say: Callable[[str], None]) -> list[
 
 
 async def _measure(artifact: Artifact, naive: "_Naive", given: Texts, size: EmbeddingSize) -> list[Row]:
-    models = await load([LocalModel(_MODEL, str(artifact.folder), threads=THREADS)], _Unwatched())
+    models = await loaded(artifact)
     try:
         found = []
         for what, mix in (("of one length (10-30 tokens)", given.alike), ("of skewed lengths", given.skewed)):
             rates = _Rates([], [])
             for _ in range(size.rounds):
                 rates.naive.append(len(mix) / await asyncio.to_thread(naive.seconds, mix))
-                rates.ours.append(len(mix) / await _seconds(models, mix))
+                rates.ours.append(len(mix) / await seconds(models, mix))
             found.append(_rate_row(what, rates))
         return [*found, await _bits_row(models, given.skewed), await _lag_row(models, given, size.watched)]
     finally:
         models.close()
 
 
-async def _seconds(models: OnnxModels, mix: Sequence[str]) -> float:
-    """Embed a mix as events do: one text each, so many at a time."""
+async def loaded(artifact: Artifact) -> OnnxModels:
+    """Load a model as a worker does, for THREADS threads. Raises ModelUnusable."""
+    return await load([LocalModel(_MODEL, str(artifact.folder), threads=THREADS)], _Unwatched())
+
+
+async def seconds(models: OnnxModels, mix: Sequence[str]) -> float:
+    """Embed a mix as events do, one text each, WAITING at a time; return the seconds it took."""
     turns = asyncio.Semaphore(WAITING)
 
     async def one(text: str) -> None:
@@ -167,7 +172,8 @@ async def _lag_row(models: OnnxModels, given: Texts, count: int) -> Row:
     )
 
 
-def _model(folder: Path, say: Callable[[str], None]) -> Artifact:
+def minilm(folder: Path, say: Callable[[str], None]) -> Artifact:
+    """Return MiniLM in `folder`, built from the installed weights if it is not there. Raises ModelUnusable."""
     try:
         return open_artifact(folder / _MODEL)
     except ModelUnusable:
