@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from eventmill_agents.cost import Work
 from eventmill_agents.ports import Gate, LocalModels, VectorStores
-from eventmill_schemas.errors import LocalModelAway, PostgresUnreachable, Unavailable, UsageError
+from eventmill_schemas.errors import EventError, LocalModelAway, PostgresUnreachable, Unavailable, UsageError
 from eventmill_schemas.events import Event
 from eventmill_schemas.ids import work_id
 from eventmill_schemas.local_models import Chunk, Encoded, ModelCard, Owner, Passage, Query
@@ -156,10 +156,16 @@ class LocalCalls:
             except Unavailable as error:
                 waits += 1
                 await self._gate.wait_open(error, waits)
-            else:
-                if waits:
-                    self._gate.opened(away)
-                return done
+                continue
+            except EventError:   # an answer, too: what is asked is there
+                self._answered(away, waits)
+                raise
+            self._answered(away, waits)
+            return done
+
+    def _answered(self, away: type[Unavailable], waits: int) -> None:
+        if waits:
+            self._gate.opened(away)
 
     async def _wait(self, until: Awaitable[None]) -> None:
         await self._gate.wait(until, QUEUE)

@@ -315,6 +315,14 @@ async def test_a_door_is_opened_by_who_has_waited_at_it(kit: Kit) -> None:
     assert kit.gate.opens == []
 
 
+async def test_an_input_that_is_refused_shows_that_the_model_is_back(kit: Kit) -> None:
+    """Who has waited opens the door also where the answer, at last, is that his input can't be computed."""
+    kit.models.failures = [LocalModelAway("device lost"), InferenceFailed("too large")]
+    outcome = await kit.enrich(kit.enricher(CLASSIFY, fields=[CATEGORY, SURENESS]), body="a bug")
+    assert isinstance(outcome.end, DeadLetter)
+    assert kit.gate.opens == ["local_model_away"]
+
+
 async def test_arrays_are_told_apart_by_all_of_their_numbers(kit: Kit) -> None:
     """Long arrays that differ in the middle, or in a late digit, are different work: each is run and paid."""
     long = np.zeros(5000, np.float32)
