@@ -24,6 +24,8 @@ consumer = Consumer({
     "enable.partition.eof": True,
 })
 partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+if not partitions:
+    sys.exit(f"there is no topic {topic}")
 consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
 left = set(partitions)
 while left:

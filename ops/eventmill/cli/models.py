@@ -93,7 +93,8 @@ def use(
     version: Annotated[str, typer.Argument(help="Which of its versions is to be live.")],
 ) -> None:
     """Make another version of a model the live one. Workers take it when they start."""
-    open_artifact(folder / version)
+    if (folder / version).is_dir() or not folder.is_dir():
+        open_artifact(folder / version)
     make_live(folder, version)
     say(f"{folder} is now version {version}.")
 

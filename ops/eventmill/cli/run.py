@@ -24,7 +24,7 @@ _STOP_MARGIN = 20.0
 
 @app.command()
 def run(
-    pipeline: Annotated[Path, typer.Argument(metavar="[FILE]", help="The pipeline file.")] = Path("pipeline.yaml"),
+    pipeline: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.")] = Path("pipeline.yaml"),
     replica: Annotated[
         list[str] | None, typer.Option("--replicas", help="STAGE=N workers of a stage; may be given again.")
     ] = None,
@@ -69,7 +69,12 @@ def _counts(pipeline: Pipeline, options: list[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for option in options:
         stage, _, number = option.partition("=")
-        if stage not in names or not number.isdigit():
-            raise UsageError(f"--replicas {option} is not STAGE=N", remedy=f"Stages: {', '.join(sorted(names))}")
+        if not number.isdecimal():
+            raise UsageError(f"--replicas {option} is not STAGE=N", remedy="Give a number of workers: triage=2")
+        if stage not in names:
+            raise UsageError(
+                f"--replicas {option}: the pipeline has no stage {stage!r}",
+                remedy=f"Its stages: {', '.join(sorted(names))}",
+            )
         counts[stage] = int(number)
     return counts

@@ -78,7 +78,7 @@ class StackFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise SetupError(f"The folder {self.path} can't be made: {problem.strerror}") from problem
+            raise SetupError(f"the folder {self.path} can't be made: {problem.strerror}") from problem
         with exclusive(self.path / "lock", waiting=waiting):
             if not (self.path / "state.json").exists():
                 foreign = [name for name in _CONTENT if (self.path / name).exists()]

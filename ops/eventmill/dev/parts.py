@@ -24,7 +24,7 @@ KINDS: dict[str, type[Part]] = {**BASE, "connect": Connect}
 def known(name: str) -> str:
     """Return the name of a part. Raises UsageError if there is no such part."""
     if name not in KINDS:
-        raise UsageError(f"There is no part '{name}' in the local stack", remedy=f"Its parts are {', '.join(KINDS)}")
+        raise UsageError(f"there is no part '{name}' in the local stack", remedy=f"Its parts are {', '.join(KINDS)}")
     return name
 
 

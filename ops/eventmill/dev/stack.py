@@ -119,7 +119,7 @@ class Stack:
         state = self._folder.load()
         if state is None or lame:
             raise SetupError(
-                f"The local stack in {self._folder.path} is not up ({', '.join(lame)})", remedy="Run: eventmill dev up"
+                f"the local stack in {self._folder.path} is not up ({', '.join(lame)})", remedy="Run: eventmill dev up"
             )
         return _addresses(state)
 

@@ -284,11 +284,14 @@ def run(*command: str, stdin: str | None = None) -> str:
 
 
 def test_the_reading_example_works(ran: Scenario, addresses: Addresses, answers: list[Result]) -> None:
-    """Every result is a line."""
+    """Every result is a line; a topic that is not there is said."""
     topic = ran.topics("verdict").results
     lines = run(sys.executable, str(EXAMPLES / "read_results.py"), addresses.bootstrap, addresses.registry, topic)
     found = [json.loads(line) for line in lines.splitlines()]
     assert sorted(one["value"]["event_id"] for one in found) == sorted(one.event_id for one in answers)
+    command = [sys.executable, str(EXAMPLES / "read_results.py"), addresses.bootstrap, addresses.registry, "no.such"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "there is no topic no.such\n")
 
 
 def test_the_sending_example_works(ran: Scenario, addresses: Addresses, unique: str) -> None:

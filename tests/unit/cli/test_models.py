@@ -78,7 +78,8 @@ def test_going_back_to_an_earlier_version_is_one_command(here: Path) -> None:
     assert (done.exit_code, done.stderr) == (0, f"models/tiny is now version {first}.\n")
     assert open_artifact(here / "models" / "tiny").manifest.version == first
     os.truncate(here / "models" / "tiny" / second / "model.onnx", 10)
-    for version, reason in ((second, "model.onnx is not the file"), ("0123", "there is no model at")):
+    unknown = "has no version 0123\nSee: eventmill models list models"
+    for version, reason in ((second, "model.onnx is not the file"), ("0123", unknown)):
         failed = run("use", "models/tiny", version)
         assert failed.exit_code == 2
         assert reason in failed.stderr
