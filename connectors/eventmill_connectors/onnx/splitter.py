@@ -37,7 +37,7 @@ class Splitter:
         if len(self._tokenizer.encode(text).ids) <= limit:
             return [whole] if (whole := text.strip()) else []
         chunks: list[str] = self._splitter(limit, min(overlap, limit - self._special - 1)).chunks(text)
-        return chunks
+        return [chunk for chunk in chunks if chunk.strip()]   # the splitter takes U+001F, among others, for a word
 
     def _made(self, limit: int, overlap: int) -> TextSplitter:
         return TextSplitter.from_huggingface_tokenizer(self._tokenizer, limit - self._special, overlap)

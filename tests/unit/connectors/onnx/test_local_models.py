@@ -147,6 +147,13 @@ async def test_chunks_fit_the_model(
     models.close()
 
 
+async def test_white_space_of_any_kind_is_no_chunk(built: Artifact) -> None:
+    """Also separators that only Python takes for white space."""
+    models = await opened(built)
+    assert await models.split("tiny", "a\n\n\x1f\n\nb", 3, 0) == ["a", "b"]
+    models.close()
+
+
 async def test_cutting_needs_no_thread_of_python_steps(built: Artifact) -> None:
     """Plain python steps may hold all of the loop's own threads while they wait for their chunks."""
     models = await opened(built)
