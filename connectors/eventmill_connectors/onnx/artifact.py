@@ -117,7 +117,9 @@ def live_version(path: Path) -> str | None:
 def make_live(path: Path, version: str) -> None:
     """Let the model `<models>/<name>` stand for `version` from now on. Raises ModelUnusable if it is not there."""
     if not _NAME.fullmatch(version) or not (path / version / MANIFEST_FILE).is_file():
-        raise ModelUnusable(f"the model {path} has no version {version}", remedy=f"See: eventmill models list {path.parent}")
+        raise ModelUnusable(
+            f"the model {path} has no version {version}", remedy=f"See: eventmill models list {path.parent}"
+        )
     temporary = path / f"{_STAGING}{ALIASES_FILE}-{os.getpid()}"
     temporary.write_text(json.dumps({LIVE: version}) + "\n", encoding="utf-8")
     _sync(temporary)
