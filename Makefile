@@ -89,7 +89,7 @@ bench: setup ## Measure throughput, latency and cost per event
 	$(EVENTMILL) bench $(ARGS)
 
 .PHONY: parity
-parity: ## Compare MiniLM and linear heads with torch's own results, in .venv-train (6 GB)
+parity: ## Compare MiniLM, linear heads and the rate of embedding with torch's, in .venv-train (6 GB)
 	@scripts/setup train
 	.venv-train/bin/python -m pytest tests/parity -s $(ARGS)
 
