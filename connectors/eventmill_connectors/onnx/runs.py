@@ -28,6 +28,7 @@ class Runs:
         self._model = model
         self._watch = watch
         self._room = Room(_QUEUE * workers)
+        self._frozen = _frozen_inputs(model)   # kept: the artefact's folder may be removed while its model runs
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"model-{name}")
 
     async def infer(self, inputs: Mapping[str, Any], waiting: Waiting) -> Inferred:
@@ -61,11 +62,8 @@ class Runs:
 
     def _again(self, arrays: dict[str, Array], error: ModelFailed) -> dict[str, Array]:
         """Run what has failed once more, if the frozen inputs, which the gate had computed, pass; see `parts`."""
-        frozen = read_parity(self._model.artifact.parity).inputs
-        blank = np.zeros_like(next(iter(frozen.values())))   # token types, which are not frozen
-        inputs = {spec.name: frozen.get(spec.name, blank).astype(spec.dtype) for spec in self._model.inputs}
         try:
-            self._model.probe(inputs)
+            self._model.probe(self._frozen)
         except ModelFailed as broken:
             raise LocalModelAway(f"the model {self._name!r} computes nothing any more: {broken.message}") from broken
         try:
@@ -73,3 +71,9 @@ class Runs:
         except ModelFailed:
             message = f"the model {self._name!r} can't compute these inputs: {error.message}"
             raise InferenceFailed(message) from error
+
+
+def _frozen_inputs(model: LiveModel) -> dict[str, Array]:
+    frozen = read_parity(model.artifact.parity).inputs
+    blank = np.zeros_like(next(iter(frozen.values())))   # token types, which are not frozen
+    return {spec.name: frozen.get(spec.name, blank).astype(spec.dtype) for spec in model.inputs}

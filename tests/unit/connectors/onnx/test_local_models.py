@@ -347,6 +347,16 @@ async def test_a_failure_of_the_runtime_is_the_inputs_or_the_models(tmp_path: Pa
     models.close()
 
 
+async def test_a_failure_is_judged_also_when_the_artefact_is_gone(tmp_path: Path) -> None:
+    """Who removes an old version while a worker runs it makes no dead letter into the end of the worker."""
+    artifact = tabular(tmp_path)
+    models = await opened(artifact)
+    artifact.parity.unlink()
+    with pytest.raises(InferenceFailed, match="can't compute these inputs"):
+        await models.infer("tiny", {"amount": [[1.0], [1.0]], "counts": [[1, 2, 3]] * 3}, wait)
+    models.close()
+
+
 async def test_a_run_on_a_session_that_was_replaced_meanwhile_is_repeated(tmp_path: Path) -> None:
     """A device was lost and another thread has opened a new session: the inputs are not to blame."""
     models = await opened(tabular(tmp_path))
