@@ -75,6 +75,12 @@ def add_classes(model: ModelProto, labels: Sequence[str]) -> None:
     )
 
 
+_WANTED = {
+    2: "Classes are named of logits: records, and a number for each class",
+    3: "Vectors of tokens are pooled: texts, tokens and dimensions. One vector of a text needs no --pooling",
+}
+
+
 def _output(model: ModelProto, axes: int, names: Sequence[str]) -> ValueInfoProto:
     """Return the output with so many axes; of several the one with the first of these names."""
     fitting: list[ValueInfoProto] = [
@@ -87,8 +93,10 @@ def _output(model: ModelProto, axes: int, names: Sequence[str]) -> ValueInfoProt
         if name in by_name:
             return by_name[name]
     if len(fitting) != 1:
-        shown = ", ".join(output.name for output in model.graph.output)
-        raise ModelUnusable(f"no output of the model can be taken: it needs one of {axes} axes, and they are {shown}")
+        shown = ", ".join(f"{output.name} of {len(output.type.tensor_type.shape.dim)}" for output in model.graph.output)
+        raise ModelUnusable(
+            f"no output of the model can be taken: it needs one of {axes} axes, and has {shown}", remedy=_WANTED[axes]
+        )
     return fitting[0]
 
 

@@ -383,4 +383,7 @@ def test_class_names_that_don_t_fit_are_refused(tmp_path: Path) -> None:
     assert "has 3 classes, and 2 names" in refused(file, labels=("a", "b")).message
     file = written(tmp_path, [helper.make_node("Identity", ["x"], ["y"])], [value("x", FLOAT, "n", 3, 2)],
                    [value("y", FLOAT, "n", 3, 2)])
-    assert "no output of the model can be taken" in refused(file, labels=("a", "b")).message
+    error = refused(file, labels=("a", "b"))
+    assert error.message == "no output of the model can be taken: it needs one of 2 axes, and has y of 3"
+    assert error.remedy is not None
+    assert "a number for each class" in error.remedy
