@@ -162,7 +162,7 @@ class StageTrial:
         try:
             waiting: Gate = gate
             outcome = await self._enricher.enrich(event, waiting)
-        except Exception:
+        except Exception:   # raised again: as the defect that the models have noted, else as it is
             if self._models.defect is not None:
                 raise self._models.defect from None
             raise
